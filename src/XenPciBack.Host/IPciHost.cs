@@ -1,0 +1,22 @@
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+
+namespace XenPciBack.Host;
+
+/// <summary>The PCI devices of this host that guests can be given.</summary>
+public interface IPciHost
+{
+    /// <summary>Opens a function for a guest.</summary>
+    /// <exception cref="PciFunctionUnavailableException">It does not exist or is not set aside for guests.</exception>
+    IPciFunction Open(HostBdf bdf);
+
+    /// <summary>Whether the kernel's own xen-pciback serves this backend directory, so that we must keep off.</summary>
+    /// <param name="deviceId">The <c>devid</c> of <c>backend/pci/&lt;domid&gt;/&lt;devid&gt;</c>; 0 with libxl.</param>
+    bool KernelBackendServes(DomainId guest, int deviceId);
+}
+
+/// <summary>A function that cannot be given to a guest, and why, in words for an administrator.</summary>
+public sealed class PciFunctionUnavailableException(HostBdf bdf, string reason) : Exception($"{bdf}: {reason}")
+{
+    public HostBdf Bdf { get; } = bdf;
+}

@@ -1,0 +1,20 @@
+namespace XenPciBack.Host;
+
+/// <summary>Everything of a host that the backend needs, real or simulated. Disposing closes it all.</summary>
+public sealed record XenHost(IGrantTable Grants, IEventChannels EventChannels, IHypervisor Hypervisor, IPciHost Pci) : IDisposable
+{
+    public void Dispose()
+    {
+        EventChannels.Dispose();
+        Grants.Dispose();
+        Hypervisor.Dispose();
+    }
+}
+
+/// <summary>This machine cannot run the backend: what is missing, where it was looked for, and what to do.</summary>
+/// <param name="message">One sentence or two for the administrator.</param>
+/// <param name="exitCode">Exit code of the daemon, from sysexits.h: 69 unavailable, 77 no permission, 71 system error.</param>
+public sealed class HostUnavailableException(string message, int exitCode) : Exception(message)
+{
+    public int ExitCode { get; } = exitCode;
+}
