@@ -61,6 +61,10 @@ public readonly record struct PciResource(ulong Start, ulong End, ulong Flags)
     /// <summary>Memory space (IORESOURCE_MEM).</summary>
     public bool IsMemory => (Flags & 0x200) != 0;
 
+    /// <summary>The host found no address for it (IORESOURCE_UNSET).</summary>
+    public bool IsUnassigned => (Flags & Unset) != 0;
+
+    /// <summary>It has an address that a guest may be shown.</summary>
     public bool IsUsable => Flags != 0 && (Flags & (Disabled | Unset | Busy)) == 0;
 
     /// <summary>A 64-bit memory BAR: the next register holds the upper half of its address.</summary>

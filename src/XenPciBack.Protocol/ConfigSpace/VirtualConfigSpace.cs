@@ -1,0 +1,158 @@
+using XenPciBack.Protocol.SharedPage;
+
+namespace XenPciBack.Protocol.ConfigSpace;
+
+/// <summary>What the administrator has allowed beyond the default for one function.</summary>
+/// <param name="Permissive">Writes outside the known fields reach the hardware.</param>
+/// <param name="AllowInterruptControl">The guest may flip INTx-disable and the MSI and MSI-X enable bits itself.</param>
+public sealed record ConfigPolicy(bool Permissive = false, bool AllowInterruptControl = false);
+
+/// <summary>The outcome of a config write.</summary>
+/// <param name="Dropped">No rule covers the register, so the write went nowhere, with success as far as the guest knows.</param>
+public readonly record struct ConfigWriteResult(PciOpError Error, bool Dropped);
+
+/// <summary>
+/// The config space of one function as a guest may see and change it. Reads come from the hardware, overlaid by the fields;
+/// writes reach the hardware only through a field (or anywhere, in permissive mode). The rules are those of Linux
+/// drivers/xen/xen-pciback in its current form.
+/// </summary>
+public sealed class VirtualConfigSpace
+{
+    /// <summary>Bytes of config space a guest can address.</summary>
+    public const int Size = 4096;
+
+    private readonly IPciFunction _function;
+    private readonly ConfigPolicy _policy;
+    private readonly List<ConfigField> _fields = [];
+    private readonly SavedHeader _saved;
+
+    /// <param name="function">Its header type must be 0 or 1.</param>
+    /// <exception cref="NotSupportedException">Another header type (CardBus).</exception>
+    public VirtualConfigSpace(IPciFunction function, ConfigPolicy policy)
+    {
+        (_function, _policy) = (function, policy);
+        _saved = new SavedHeader(function);
+        AddHeader();
+        AddBars();
+        AddCapabilities();
+    }
+
+    public PciOpError Read(int offset, int size, out uint value)
+    {
+        value = 0;
+        if (!IsValid(offset, size)) return PciOpError.InvalidOffset;
+        var error = _function.Read(offset, size, out value);
+        foreach (var field in _fields)
+        {
+            if (!field.Overlaps(offset, size)) continue;
+            error = field.Read(out var fieldValue);
+            if (error != PciOpError.Success) break;
+            value = Merge(value, fieldValue, Mask(field.Size), field.Offset - offset);
+        }
+        // Bits of a field that reach beyond the access are the neighbours' business.
+        value &= Mask(size);
+        return error;
+    }
+
+    public ConfigWriteResult Write(int offset, int size, uint value)
+    {
+        if (!IsValid(offset, size)) return new(PciOpError.InvalidOffset, Dropped: false);
+        var error = PciOpError.Success;
+        var handled = false;
+        foreach (var field in _fields)
+        {
+            if (!field.Overlaps(offset, size)) continue;
+            error = field.Read(out var fieldValue);
+            if (error != PciOpError.Success) return new(error, Dropped: false);
+            // A refusal does not stop the fields after it; the last one decides what the guest is told.
+            error = field.Write(Merge(fieldValue, value, Mask(size), offset - field.Offset) & Mask(field.Size));
+            handled = true;
+        }
+        if (handled) return new(error, Dropped: false);
+        return _policy.Permissive ? new(_function.Write(offset, size, value & Mask(size)), Dropped: false) : new(PciOpError.Success, Dropped: true);
+    }
+
+    /// <summary>
+    /// The guest has let go: full power, reset where the host knows a way, the header as it was when the function was opened,
+    /// no bus mastering, no BAR left showing its size.
+    /// </summary>
+    /// <returns>null if the function was reset, else why not.</returns>
+    public string? Release()
+    {
+        foreach (var power in _fields.OfType<PowerControlField>()) power.Release();
+        var notReset = _function.TryReset();
+        _saved.Restore();
+        foreach (var bar in _fields.OfType<BarField>()) bar.Release();
+        foreach (var command in _fields.OfType<CommandField>()) command.Release();
+        return notReset;
+    }
+
+    private void AddHeader()
+    {
+        Add(new HostValueField(_function, Register.VendorId, 2, () => _function.VendorId));
+        Add(new HostValueField(_function, Register.DeviceId, 2, () => _function.DeviceId));
+        Add(new CommandField(_function, _policy));
+        Add(new HostValueField(_function, Register.InterruptLine, 1, () => (uint)_function.Irq & 0xFF));
+        Add(new ConfigField(_function, Register.InterruptPin, 1));
+        Add(new RawField(_function, Register.CacheLineSize, 1));
+        Add(new ConfigField(_function, Register.LatencyTimer, 1));
+        Add(new BistField(_function));
+    }
+
+    private void AddBars()
+    {
+        _function.Read(Register.HeaderType, 1, out var headerType);
+        var (bars, rom) = (headerType & 0x7F) switch
+        {
+            0 => (6, Register.Rom),
+            1 => (2, Register.RomOfBridge),
+            var other => throw new NotSupportedException($"{_function.Bdf}: header type {other} cannot be given to a guest; expected 0 (device) or 1 (bridge)"),
+        };
+        for (var i = 0; i < bars; i++) Add(new BarField(_function, Register.Bar0 + 4 * i, i));
+        Add(new BarField(_function, rom, BarField.RomResource));
+    }
+
+    private void AddCapabilities()
+    {
+        AddCapability(CapabilityId.VitalProductData, at =>
+        [
+            new VpdAddressField(_function, at + 2),
+            new ConfigField(_function, at + 4, 4),
+        ]);
+        AddCapability(CapabilityId.PowerManagement, at =>
+        [
+            new PowerCapabilitiesField(_function, at + 2),
+            new PowerControlField(_function, at),
+            new ConfigField(_function, at + 6, 1),
+            new ConfigField(_function, at + 7, 1),
+        ]);
+        AddCapability(CapabilityId.Msi, at => [new MessageControlField(_function, _policy, at, CapabilityId.Msi)]);
+        AddCapability(CapabilityId.Msix, at => [new MessageControlField(_function, _policy, at, CapabilityId.Msix)]);
+    }
+
+    private void AddCapability(uint id, Func<int, ConfigField[]> fields)
+    {
+        var at = CapabilityList.Find(_function, id);
+        if (at == 0) return;
+        Add(new ConfigField(_function, at, 2));
+        foreach (var field in fields(at)) Add(field);
+    }
+
+    private void Add(ConfigField field)
+    {
+        if (_fields.TrueForAll(f => f.Offset != field.Offset)) _fields.Add(field);
+    }
+
+    private static bool IsValid(int offset, int size) =>
+        size is 1 or 2 or 4 && offset >= 0 && offset <= Size - size && offset % size == 0;
+
+    private static uint Mask(int size) => size switch { 1 => 0xFF, 2 => 0xFFFF, _ => uint.MaxValue };
+
+    /// <summary>Lays <paramref name="bits"/> over <paramref name="value"/>, <paramref name="byteShift"/> bytes further up (or down).</summary>
+    private static uint Merge(uint value, uint bits, uint mask, int byteShift)
+    {
+        var shift = Math.Abs(byteShift) * 8;
+        (bits, mask) = byteShift >= 0 ? (bits << shift, mask << shift) : (bits >> shift, mask >> shift);
+        return (value & ~mask) | (bits & mask);
+    }
+}
