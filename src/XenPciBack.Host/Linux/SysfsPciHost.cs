@@ -1,0 +1,46 @@
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+
+namespace XenPciBack.Host.Linux;
+
+/// <summary>
+/// The host's PCI functions as the kernel shows them in sysfs. The kernel's own pciback driver stays bound as a stub: it keeps
+/// other drivers off, is what xl looks for, and has the hypervisor prepare MSI-X.
+/// </summary>
+/// <param name="root">Where the file system begins; other than <c>/</c> only in tests.</param>
+public sealed class SysfsPciHost(string root = "/") : IPciHost
+{
+    private const string StubDriver = "pciback";
+
+    private readonly string _bus = root.TrimEnd('/') + "/sys/bus";
+    private readonly string _cacheLine = root.TrimEnd('/') + "/sys/devices/system/cpu/cpu0/cache/index0/coherency_line_size";
+
+    public IPciFunction Open(HostBdf bdf)
+    {
+        var directory = $"{_bus}/pci/devices/{bdf}";
+        if (!Directory.Exists(directory)) throw new PciFunctionUnavailableException(bdf, $"no such device: {directory} does not exist");
+
+        var driver = Path.GetFileName(new FileInfo($"{directory}/driver").LinkTarget);
+        if (driver != StubDriver)
+            throw new PciFunctionUnavailableException(bdf,
+                $"not set aside for guests: {(driver is null ? "it has no driver" : $"driver {driver} has it")}, {StubDriver} should; run: xl pci-assignable-add {bdf}");
+
+        return SysfsPciFunction.Open(bdf, directory, ReadCacheLineSize());
+    }
+
+    public bool KernelBackendServes(DomainId guest, int deviceId) =>
+        Path.Exists($"{_bus}/xen-backend/drivers/xen-pciback/pci-{guest}-{deviceId}");
+
+    /// <summary>In units of 4 bytes. Where the kernel does not tell, 16: the 64 bytes of every x86 processor Xen runs on.</summary>
+    private byte ReadCacheLineSize()
+    {
+        try
+        {
+            return byte.CreateChecked(int.Parse(File.ReadAllText(_cacheLine)) / 4);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException or OverflowException)
+        {
+            return 16;
+        }
+    }
+}

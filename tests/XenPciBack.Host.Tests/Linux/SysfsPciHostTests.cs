@@ -1,0 +1,205 @@
+using XenPciBack.Host.Linux;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.SharedPage;
+
+namespace XenPciBack.Host.Tests.Linux;
+
+public sealed class SysfsPciHostTests : IDisposable
+{
+    private const string Nic = "0000:03:00.0";
+
+    private readonly ScratchRoot _root = new();
+
+    public void Dispose() => _root.Dispose();
+
+    [Fact]
+    public void An_assignable_function_shows_what_sysfs_says()
+    {
+        using var nic = Open(ConfigOf(4096));
+        Assert.Equal(Nic, nic.Bdf.ToString());
+        Assert.Equal((0x8086, 0x10D3), (nic.VendorId, nic.DeviceId));
+        Assert.Equal(4096, nic.ConfigSize);
+        Assert.Equal(19, nic.Irq);
+        Assert.False(nic.IsVirtualFunction);
+        Assert.Equal(7, nic.Resources.Length);
+        Assert.Equal(new PciResource(0xFEBC0000, 0xFEBDFFFF, 0x40200), nic.Resources[0]);
+        Assert.False(nic.Resources[6].IsUsable);
+    }
+
+    [Fact]
+    public void The_irq_is_read_anew_each_time()
+    {
+        using var nic = Open(ConfigOf(256));
+        Assert.Equal(19, nic.Irq);
+        File.WriteAllText($"{_root.DeviceDirectory(Nic)}/irq", "131\n");
+        Assert.Equal(131, nic.Irq);
+    }
+
+    [Fact]
+    public void A_function_with_a_physfn_link_is_a_virtual_function()
+    {
+        _root.WithLink($"/sys/bus/pci/devices/{Nic}/physfn", "../0000:03:00.1");
+        using var nic = Open(ConfigOf(256));
+        Assert.True(nic.IsVirtualFunction);
+    }
+
+    [Theory]
+    [InlineData("64\n", 16)]
+    [InlineData("128\n", 32)]
+    [InlineData("rubbish\n", 16)]
+    [InlineData(null, 16)]
+    public void The_cache_line_size_counts_units_of_four_bytes(string? coherencyLineSize, byte expected)
+    {
+        if (coherencyLineSize is not null) _root.With("/sys/devices/system/cpu/cpu0/cache/index0/coherency_line_size", coherencyLineSize);
+        using var nic = Open(ConfigOf(256));
+        Assert.Equal(expected, nic.CacheLineSize);
+    }
+
+    [Fact]
+    public void Registers_are_read_little_endian_at_their_own_width()
+    {
+        using var nic = Open(ConfigOf(256));
+        Assert.Equal((PciOpError.Success, 0x43424140u), Read(nic, 0x40, 4));
+        Assert.Equal((PciOpError.Success, 0x4342u), Read(nic, 0x42, 2));
+        Assert.Equal((PciOpError.Success, 0x43u), Read(nic, 0x43, 1));
+    }
+
+    [Fact]
+    public void A_write_changes_exactly_its_own_bytes()
+    {
+        using var nic = Open(ConfigOf(256));
+        Assert.Equal(PciOpError.Success, nic.Write(0x42, 2, 0xAAAABBCC));
+        Assert.Equal((PciOpError.Success, 0xBBCC4140u), Read(nic, 0x40, 4));
+        Assert.Equal((PciOpError.Success, 0x47464544u), Read(nic, 0x44, 4));
+    }
+
+    [Fact]
+    public void Above_the_config_size_reads_give_all_ones_and_writes_are_dropped()
+    {
+        using var nic = Open(ConfigOf(256));
+        Assert.Equal(256, nic.ConfigSize);
+        Assert.Equal((PciOpError.Success, 0xFFFFFFFFu), Read(nic, 0x100, 4));
+        Assert.Equal((PciOpError.Success, 0xFFu), Read(nic, 0xFFF, 1));
+        Assert.Equal(PciOpError.Success, nic.Write(0x100, 4, 0));
+        Assert.Equal(256, new FileInfo($"{_root.DeviceDirectory(Nic)}/config").Length);
+    }
+
+    [Fact]
+    public void Register_accesses_allocate_nothing()
+    {
+        using var nic = Open(ConfigOf(256));
+        void AccessAll()
+        {
+            for (var offset = 0; offset < 256; offset += 4)
+            {
+                nic.Read(offset, 4, out var value);
+                nic.Write(offset, 4, value);
+            }
+        }
+        AccessAll();
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        AccessAll();
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+    }
+
+    [Fact]
+    public void Reset_writes_1_where_the_kernel_offers_it()
+    {
+        using var nic = Open(ConfigOf(256));
+        Assert.Equal("the kernel knows no way to reset this device alone", nic.TryReset());
+
+        _root.With($"/sys/bus/pci/devices/{Nic}/reset", "");
+        Assert.Null(nic.TryReset());
+        Assert.Equal("1", File.ReadAllText($"{_root.DeviceDirectory(Nic)}/reset"));
+    }
+
+    [Fact]
+    public void A_device_that_does_not_exist_is_refused() =>
+        AssertRefused("no such device");
+
+    [Fact]
+    public void A_device_with_another_driver_is_refused_naming_it_and_the_way_out()
+    {
+        _root.WithDevice(Nic, "e1000e", ConfigOf(256));
+        AssertRefused("driver e1000e has it, pciback should; run: xl pci-assignable-add 0000:03:00.0");
+    }
+
+    [Fact]
+    public void A_device_without_driver_is_refused()
+    {
+        _root.WithDevice(Nic, driver: null, ConfigOf(256));
+        AssertRefused("it has no driver");
+    }
+
+    [Fact]
+    public void A_cardbus_bridge_is_refused()
+    {
+        var config = ConfigOf(256);
+        config[0x0E] = 0x82;
+        _root.WithDevice(Nic, "pciback", config);
+        AssertRefused("header type 0x82");
+    }
+
+    [Fact]
+    public void Config_space_that_ends_after_64_bytes_is_refused()
+    {
+        _root.WithDevice(Nic, "pciback", ConfigOf(64));
+        AssertRefused("run as root");
+    }
+
+    [Fact]
+    public void A_resource_table_nobody_understands_is_refused()
+    {
+        _root.WithDevice(Nic, "pciback", ConfigOf(256)).With($"/sys/bus/pci/devices/{Nic}/resource", "0x0 what 0x0\n");
+        AssertRefused("'what' is not a hexadecimal number");
+    }
+
+    [Fact]
+    public void The_kernel_backend_serves_a_guest_when_it_is_bound_to_its_directory()
+    {
+        _root.With("/sys/bus/xen-backend/drivers/xen-pciback/pci-7-0/uevent", "");
+        var host = new SysfsPciHost(_root.Path);
+        Assert.True(host.KernelBackendServes(new DomainId(7), 0));
+        Assert.False(host.KernelBackendServes(new DomainId(7), 1));
+        Assert.False(host.KernelBackendServes(new DomainId(8), 0));
+    }
+
+    [RealPciFact]
+    public void A_function_of_this_machine_reads_the_same_as_its_config_file()
+    {
+        var name = RealPciFactAttribute.AnyDevice!;
+        using var function = SysfsPciFunction.Open(HostBdf.Parse(name), $"/sys/bus/pci/devices/{name}", cacheLineSize: 16);
+        Assert.Equal((PciOpError.Success, (uint)(function.DeviceId << 16 | function.VendorId)), Read(function, 0, 4));
+
+        var file = File.ReadAllBytes($"/sys/bus/pci/devices/{name}/config");
+        Assert.Equal(file.Length, function.ConfigSize);
+        Assert.Equal(file[..0x40], Enumerable.Range(0, 0x40).Select(offset => (byte)Read(function, offset, 1).Value));
+    }
+
+    [RealPciFact]
+    public void A_function_of_this_machine_is_refused_while_its_own_driver_has_it()
+    {
+        var e = Assert.Throws<PciFunctionUnavailableException>(() => new SysfsPciHost().Open(HostBdf.Parse(RealPciFactAttribute.AnyDevice!)));
+        Assert.Contains("not set aside for guests", e.Message, StringComparison.Ordinal);
+    }
+
+    private IPciFunction Open(byte[] config) => new SysfsPciHost(_root.WithDevice(Nic, "pciback", config).Path).Open(HostBdf.Parse(Nic));
+
+    private void AssertRefused(string reason)
+    {
+        var e = Assert.Throws<PciFunctionUnavailableException>(() => new SysfsPciHost(_root.Path).Open(HostBdf.Parse(Nic)));
+        Assert.StartsWith($"{Nic}: ", e.Message, StringComparison.Ordinal);
+        Assert.Contains(reason, e.Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Every byte its own offset, except for a type-0 header.</summary>
+    private static byte[] ConfigOf(int size)
+    {
+        var config = Enumerable.Range(0, size).Select(offset => (byte)offset).ToArray();
+        config[0x0E] = 0x00;
+        return config;
+    }
+
+    private static (PciOpError Error, uint Value) Read(IPciFunction function, int offset, int size) => (function.Read(offset, size, out var value), value);
+}
