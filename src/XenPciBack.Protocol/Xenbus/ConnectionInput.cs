@@ -1,0 +1,23 @@
+namespace XenPciBack.Protocol.Xenbus;
+
+/// <summary>What can happen to a <see cref="GuestConnection"/>.</summary>
+public abstract record ConnectionInput
+{
+    private ConnectionInput() { }
+
+    /// <summary>Both directories were read. null: the directory does not exist.</summary>
+    public sealed record Observed(BackendNodes? Backend, FrontendNodes? Frontend) : ConnectionInput;
+
+    /// <summary>Outcome of <see cref="ConnectionEffect.OpenDevice"/>.</summary>
+    public sealed record DeviceOpened(HostBdf Device, bool IsVirtualFunction) : ConnectionInput;
+
+    /// <summary>Outcome of <see cref="ConnectionEffect.OpenDevice"/>.</summary>
+    public sealed record DeviceRefused(HostBdf Device, string Reason) : ConnectionInput;
+
+    /// <summary>Outcome of <see cref="ConnectionEffect.Connect"/>: the page is mapped and the port bound.</summary>
+    public sealed record Connected : ConnectionInput;
+
+    /// <summary>Outcome of <see cref="ConnectionEffect.Connect"/>.</summary>
+    /// <param name="Errno">Positive errno for the error node.</param>
+    public sealed record ConnectRefused(int Errno, string Reason) : ConnectionInput;
+}

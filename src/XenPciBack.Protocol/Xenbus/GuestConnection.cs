@@ -1,0 +1,274 @@
+using System.Collections.Immutable;
+using System.Globalization;
+using XenPciBack.Protocol.SharedPage;
+using XenPciBack.Protocol.Slots;
+using static XenPciBack.Protocol.Xenbus.ConnectionEffect;
+using static XenPciBack.Protocol.Xenbus.ConnectionInput;
+using Result = (XenPciBack.Protocol.Xenbus.GuestConnection Next, System.Collections.Immutable.ImmutableArray<XenPciBack.Protocol.Xenbus.ConnectionEffect> Effects);
+
+namespace XenPciBack.Protocol.Xenbus;
+
+/// <summary>
+/// One guest's connection, from the moment libxl creates the backend directory until it is gone:
+/// <code>
+///   (new) --frontend named--> InitWait --devices exported--> Initialised --frontend Initialised--> Connected
+///   Connected --toolstack and frontend Reconfiguring: devices added and removed--> Reconfigured
+///   Reconfigured --frontend Connected--> Connected
+///   any --frontend Closing--> Closing      any --frontend Closed--> Closed      any --error--> error node, Closing
+///   any --frontend gone, or Closed and not online--> every device released
+/// </code>
+/// It is level-triggered: each time something has changed, both directories are read whole, and <see cref="Step"/> compares
+/// them with what has been done. Nothing depends on seeing every single change. While effects are being performed no
+/// <see cref="Observed"/> may be given; after a step that did anything the directories are read again.
+/// </summary>
+/// <remarks>Behaviour: Linux drivers/xen/xen-pciback/xenbus.c; the differences are in src/DEVIATIONS.md.</remarks>
+public sealed record GuestConnection
+{
+    private static readonly ImmutableArray<ConnectionEffect> Nothing = [];
+
+    public GuestConnection(DomainId guest) => Guest = guest;
+
+    public DomainId Guest { get; }
+
+    /// <summary>The state we wrote last; <see cref="XenbusState.Unknown"/> before the first and after the guest is gone.</summary>
+    public XenbusState State { get; private init; }
+
+    public VirtualSlots Slots { get; private init; } = VirtualSlots.Empty;
+
+    /// <summary>The page is mapped and the port bound.</summary>
+    public bool IsConnected { get; private init; }
+
+    // Devices being opened, and the state to write once they all are.
+    private ImmutableArray<Export> Opening { get; init; } = [];
+    private XenbusState AfterOpening { get; init; }
+
+    // Page and port of a guest that an earlier daemon had connected; taken up again once its devices are open.
+    private Connect? Adoption { get; init; }
+
+    private string? Explained { get; init; }
+
+    /// <param name="Place">Where the guest already sees the device; null: wherever there is room.</param>
+    private sealed record Export(int Index, HostBdf Device, VirtualBdf? Place);
+
+    public Result Step(ConnectionInput input) => input switch
+    {
+        Observed(null or { State: null }, _) => LetGo(),
+        Observed({ } backend, var frontend) => Observe(backend, frontend),
+        DeviceOpened(var device, var isVirtualFunction) => PlaceDevice(device, isVirtualFunction),
+        DeviceRefused(_, var reason) => Fail(Errnos.EINVAL, reason),
+        Connected when State == XenbusState.Initialised =>
+            (this with { IsConnected = true, State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
+        Connected => (this with { IsConnected = true }, Nothing),
+        ConnectRefused(var errno, var reason) => Fail(errno, reason),
+        _ => throw new ArgumentOutOfRangeException(nameof(input), input, "unknown input"),
+    };
+
+    private Result Observe(BackendNodes backend, FrontendNodes? frontend)
+    {
+        var node = XenbusStates.Parse(backend.State);
+        if (State == XenbusState.Unknown)
+            return node switch
+            {
+                XenbusState.Initialising => Begin(backend, frontend),
+                XenbusState.Unknown or XenbusState.Closing or XenbusState.Closed => (this, Nothing),
+                _ => Adopt(node, backend, frontend),
+            };
+        // The toolstack has made the directory anew: what we had is over.
+        if (node == XenbusState.Initialising) return LetGo();
+
+        var frontendState = XenbusStates.Parse(frontend?.State);
+        return frontendState switch
+        {
+            XenbusState.Unknown => LetGo(StateChange(XenbusState.Closed)),
+            XenbusState.Closing => Disconnect(State is XenbusState.Closed ? XenbusState.Closed : XenbusState.Closing),
+            XenbusState.Closed when backend.Online != "1" => LetGo(StateChange(XenbusState.Closed)),
+            XenbusState.Closed => Disconnect(XenbusState.Closed),
+            _ => State switch
+            {
+                XenbusState.InitWait => ExportAll(backend),
+                XenbusState.Initialised when node == XenbusState.Initialised => ChangeDevices(backend, XenbusState.Initialised, frontend!),
+                XenbusState.Connected when (node, frontendState) == (XenbusState.Reconfiguring, XenbusState.Reconfiguring) =>
+                    ChangeDevices(backend, XenbusState.Reconfigured, frontend!),
+                XenbusState.Reconfigured when frontendState == XenbusState.Connected =>
+                    (this with { State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
+                _ => (this, Nothing),
+            },
+        };
+    }
+
+    private Result Begin(BackendNodes backend, FrontendNodes? frontend)
+    {
+        if (string.IsNullOrEmpty(backend.Frontend)) return Explaining("there is no frontend node; expected the path of the guest's directory");
+        if (frontend is null) return Explaining($"the frontend directory {backend.Frontend} does not exist");
+        if (!DomainId.TryParse(backend.FrontendId, out var guest) || guest != Guest)
+            return Fail(Errnos.EINVAL, $"frontend-id is {Quoted(backend.FrontendId)}; expected '{Guest}'");
+        return (this with { State = XenbusState.InitWait, Explained = null }, StateChange(XenbusState.InitWait));
+    }
+
+    /// <summary>An earlier daemon has served this guest: go on where it stopped, without a change that the guest could see.</summary>
+    private Result Adopt(XenbusState node, BackendNodes backend, FrontendNodes? frontend)
+    {
+        if (frontend is null) return (this, Nothing);
+        if (node == XenbusState.InitWait) return (this with { State = XenbusState.InitWait }).ExportAll(backend);
+
+        var exports = ImmutableArray.CreateBuilder<Export>();
+        foreach (var entry in backend.Devices)
+            if (XenbusStates.Parse(entry.State) == XenbusState.Initialised && HostBdf.TryParse(entry.Device, out var device)
+                && VirtualBdf.TryParse(entry.VirtualDevice, out var place))
+                exports.Add(new Export(entry.Index, device, place));
+
+        var state = node == XenbusState.Reconfiguring ? XenbusState.Connected : node;
+        var adopted = this with { State = state, AfterOpening = state, Opening = exports.ToImmutable() };
+        if (state == XenbusState.Initialised) return adopted.OpenAll([]);
+        return ReadHandshake(frontend, out var connect) is { } fault
+            ? Fail(fault.Errno, fault.Text)
+            : (adopted with { Adoption = connect }).OpenAll([]);
+    }
+
+    /// <summary>In InitWait every entry is exported, whatever its sub-state says.</summary>
+    private Result ExportAll(BackendNodes backend)
+    {
+        if (backend.DeviceCount is null) return Fail(Errnos.ENOENT, "num_devs is missing");
+        if (!int.TryParse(backend.DeviceCount, NumberStyles.None, CultureInfo.InvariantCulture, out var count) || count > BackendNodes.MostDevices)
+            return Fail(Errnos.ERANGE, $"num_devs is {Quoted(backend.DeviceCount)}; expected a number from 0 to {BackendNodes.MostDevices}");
+        return ExportEntries(backend.Devices, XenbusState.Initialised, []);
+    }
+
+    /// <summary>Entries marked Initialising are added, entries marked Closing are taken away; without any, a waiting frontend is connected.</summary>
+    private Result ChangeDevices(BackendNodes backend, XenbusState after, FrontendNodes frontend)
+    {
+        var slots = Slots;
+        var effects = ImmutableArray.CreateBuilder<ConnectionEffect>();
+        foreach (var entry in backend.Devices.Where(e => XenbusStates.Parse(e.State) == XenbusState.Closing))
+        {
+            if (entry.VirtualDevice is null) return Fail(Errnos.ENOENT, $"vdev-{entry.Index} of a device to be removed is missing");
+            if (Find(slots, entry.VirtualDevice) is { } member)
+            {
+                slots = slots.Remove(member.Host);
+                effects.Add(new ReleaseDevice(member.Host));
+            }
+            else if (State != XenbusState.Initialised)
+            {
+                effects.Add(new RecordError(Errnos.ENOENT, $"vdev-{entry.Index} is {Quoted(entry.VirtualDevice)}, which this guest does not have; nothing removed"));
+            }
+        }
+        var additions = backend.Devices.Where(e => XenbusStates.Parse(e.State) == XenbusState.Initialising).ToImmutableArray();
+        var changed = this with { Slots = slots };
+        if (additions.IsEmpty && effects.Count == 0 && State == XenbusState.Initialised) return ConnectWhenReady(frontend);
+        return changed.ExportEntries(additions, after, effects.ToImmutable());
+    }
+
+    private static SlotMember? Find(VirtualSlots slots, string virtualDevice)
+    {
+        if (!VirtualBdf.TryParse(virtualDevice, out var place)) return null;
+        foreach (var member in slots.Members)
+            if (member.Virtual == place)
+                return member;
+        return null;
+    }
+
+    private Result ExportEntries(ImmutableArray<DeviceNodes> entries, XenbusState after, ImmutableArray<ConnectionEffect> first)
+    {
+        var exports = ImmutableArray.CreateBuilder<Export>();
+        foreach (var entry in entries)
+        {
+            if (entry.Device is null) return Fail(Errnos.ENOENT, $"dev-{entry.Index} is missing");
+            if (!HostBdf.TryParse(entry.Device, out var device))
+                return Fail(Errnos.EINVAL, $"dev-{entry.Index} is {Quoted(entry.Device)}; expected ssss:bb:dd.f in hexadecimal");
+            exports.Add(new Export(entry.Index, device, Place: null));
+        }
+        return (this with { Opening = exports.ToImmutable(), AfterOpening = after }).OpenAll(first);
+    }
+
+    private Result OpenAll(ImmutableArray<ConnectionEffect> first) => Opening.IsEmpty
+        ? AllOpen(first)
+        : (this, [.. first, .. Opening.Select(e => new OpenDevice(e.Device))]);
+
+    private Result PlaceDevice(HostBdf device, bool isVirtualFunction)
+    {
+        var export = Opening.FirstOrDefault(e => e.Device == device);
+        // An entry before this one has failed; nobody waits for this device any more.
+        if (export is null) return (this, [new ReleaseDevice(device)]);
+
+        var next = this with { Opening = Opening.Remove(export) };
+        var effects = Nothing;
+        if (export.Place is { } known)
+        {
+            next = next with { Slots = Slots.Place(device, isVirtualFunction, known) };
+        }
+        else
+        {
+            if (!Slots.TryAssign(device, isVirtualFunction, out var place, out var slots))
+            {
+                var failed = Fail(Errnos.ENOMEM, $"no room for {device}: all {VirtualSlots.SlotCount} slots of the virtual bus are taken");
+                return (failed.Next, [new ReleaseDevice(device), .. failed.Effects]);
+            }
+            next = next with { Slots = slots };
+            effects = [new WriteNodes([($"vdev-{export.Index}", place.ToNodeText()), ($"state-{export.Index}", XenbusState.Initialised.ToNodeText())])];
+        }
+        return next.Opening.IsEmpty ? next.AllOpen(effects) : (next, effects);
+    }
+
+    private Result AllOpen(ImmutableArray<ConnectionEffect> effects)
+    {
+        if (Adoption is { } connect) return (this with { Adoption = null }, effects.Add(connect));
+        if (AfterOpening == State) return (this, effects);
+        // The one virtual bus is published with the first devices, before the state that lets the frontend look.
+        if (State == XenbusState.InitWait) effects = effects.Add(new WriteNodes([("root-0", "0000:00"), ("root_num", "1")]));
+        return (this with { State = AfterOpening }, [.. effects, .. StateChange(AfterOpening)]);
+    }
+
+    private Result ConnectWhenReady(FrontendNodes frontend)
+    {
+        if (XenbusStates.Parse(frontend.State) != XenbusState.Initialised) return (this, Nothing);
+        return ReadHandshake(frontend, out var connect) is { } fault ? Fail(fault.Errno, fault.Text) : (this, [connect]);
+    }
+
+    private static (int Errno, string Text)? ReadHandshake(FrontendNodes frontend, out Connect connect)
+    {
+        connect = new Connect(default, default);
+        if (frontend.GrantReference is null || frontend.EventChannel is null)
+            return (Errnos.ENOENT, $"the frontend's {(frontend.GrantReference is null ? "pci-op-ref" : "event-channel")} is missing");
+        if (frontend.Magic != SharedPageLayout.Magic)
+            return (Errnos.EFAULT, $"the frontend's magic is {Quoted(frontend.Magic)}; expected '{SharedPageLayout.Magic}'");
+        if (!uint.TryParse(frontend.GrantReference, NumberStyles.None, CultureInfo.InvariantCulture, out var reference) || reference == 0)
+            return (Errnos.EINVAL, $"the frontend's pci-op-ref is {Quoted(frontend.GrantReference)}; expected a grant reference, a number above 0");
+        if (!uint.TryParse(frontend.EventChannel, NumberStyles.None, CultureInfo.InvariantCulture, out var port) || port == 0)
+            return (Errnos.EINVAL, $"the frontend's event-channel is {Quoted(frontend.EventChannel)}; expected a port, a number above 0");
+        connect = new Connect(new GrantReference(reference), new RemotePort(port));
+        return null;
+    }
+
+    private Result Disconnect(XenbusState state)
+    {
+        var effects = Nothing;
+        if (IsConnected) effects = effects.Add(new Disconnect());
+        if (State != state) effects = effects.AddRange(StateChange(state));
+        return (this with { IsConnected = false, State = state }, effects);
+    }
+
+    private Result LetGo(params ImmutableArray<ConnectionEffect> last)
+    {
+        var effects = ImmutableArray.CreateBuilder<ConnectionEffect>();
+        if (IsConnected) effects.Add(new Disconnect());
+        effects.AddRange(Slots.Members.Select(m => new ReleaseDevice(m.Host)));
+        if (State != XenbusState.Closed || effects.Count > 0) effects.AddRange(last);
+        return (new GuestConnection(Guest) { Explained = Explained }, effects.ToImmutable());
+    }
+
+    private Result Fail(int errno, string text) =>
+        (this with { State = XenbusState.Closing, Opening = [], Adoption = null }, [new RecordError(errno, text), .. StateChange(XenbusState.Closing)]);
+
+    private Result Explaining(string text) =>
+        text == Explained ? (this, Nothing) : (this with { Explained = text }, [new Explain(text)]);
+
+    private static ImmutableArray<ConnectionEffect> StateChange(XenbusState state) => [new WriteNodes([("state", state.ToNodeText())])];
+
+    /// <summary>A node's text for an error message: bounded, and without anything a terminal could act on.</summary>
+    private static string Quoted(string? text)
+    {
+        if (text is null) return "missing";
+        var shown = text.Length <= 64 ? text : text[..64] + "...";
+        return $"'{string.Concat(shown.Select(c => c is >= ' ' and <= '~' ? c : '?'))}'";
+    }
+}
