@@ -11,6 +11,10 @@ namespace XenPciBack.Protocol.XenStoreWire;
 /// <remarks>The default value is <see cref="Root"/>.</remarks>
 public readonly record struct XenStorePath
 {
+    // Before the paths below, which are checked against it.
+    private static readonly SearchValues<char> Alphabet =
+        SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-/_@");
+
     /// <summary>"/".</summary>
     public static readonly XenStorePath Root;
 
@@ -19,9 +23,6 @@ public readonly record struct XenStorePath
 
     /// <summary>Watched, it fires when any domain shuts down, crashes, is destroyed or released. The event does not say which.</summary>
     public static readonly XenStorePath ReleaseDomain = new("@releaseDomain");
-
-    private static readonly SearchValues<char> Alphabet =
-        SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-/_@");
 
     // Null stands for "/", so that the default value is a valid path and equal to Root.
     private readonly string? text;

@@ -1,0 +1,217 @@
+using System.Collections.Concurrent;
+using System.Net.Sockets;
+using XenPciBack.Protocol.XenStoreWire;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Simulation.XenStored;
+
+/// <summary>
+/// A xenstored in this process, speaking the real wire protocol on Unix sockets: Debian's xenstore tools and any other
+/// client work against it (XENSTORED_PATH names the socket). The main socket is dom0's. Each introduced domain N has a
+/// socket of its own beside it, named with ".N" at the end, whose clients act as that domain, so that anything that can
+/// open a socket, xenstore-ls included, can see the store through a guest's eyes.
+/// </summary>
+/// <remarks>Thread-safe: requests and hooks go through one lock, one at a time, and never wait for I/O under it.</remarks>
+public sealed class EmbeddedXenStored : IAsyncDisposable
+{
+    private readonly Lock gate = new();
+    private readonly Dictionary<int, Socket> listeners = [];
+    private readonly HashSet<ClientConnection> connections = [];
+    private readonly ConcurrentDictionary<Task, bool> serving = [];
+    private XenStoredCore core = new();
+    private bool isUp;
+
+    private EmbeddedXenStored(string socketPath) => SocketPath = socketPath;
+
+    /// <summary>dom0's socket; what XENSTORED_PATH has to say.</summary>
+    public string SocketPath { get; }
+
+    public XenStoreEndpoint Endpoint => EndpointOf(0);
+
+    /// <summary>Listens at <paramref name="socketPath"/>, replacing a socket that a dead process left there.</summary>
+    /// <param name="socketPath">At most about 100 bytes: the kernel's limit for a socket's address is 108.</param>
+    /// <exception cref="SocketException">The path cannot be bound.</exception>
+    public static EmbeddedXenStored Start(string socketPath)
+    {
+        var xenstored = new EmbeddedXenStored(socketPath);
+        xenstored.Resume();
+        return xenstored;
+    }
+
+    /// <summary>Where a client connects to act as a domain; it is served while the domain is introduced.</summary>
+    public XenStoreEndpoint EndpointOf(int domid) => XenStoreEndpoint.Socket(SocketPathOf(domid));
+
+    /// <summary>A client that acts as an introduced domain, with that domain's permissions and quotas.</summary>
+    public Task<XenStoreClient> ConnectAsDomain(int domid) => XenStoreClient.ConnectAsync(EndpointOf(domid));
+
+    /// <summary>Tells xenstored of a new domain, as the toolstack does; fires @introduceDomain. No nodes are created.</summary>
+    public void IntroduceDomain(int domid)
+    {
+        lock (gate)
+            core.Introduce(domid);
+    }
+
+    /// <summary>
+    /// Tells xenstored that a domain is destroyed: its connections end, the nodes it owned go, @releaseDomain fires.
+    /// </summary>
+    public void ReleaseDomain(int domid)
+    {
+        lock (gate)
+            core.Release(domid);
+    }
+
+    /// <summary>A domain has shut down or crashed and is not yet destroyed: fires @releaseDomain, and nothing else happens.</summary>
+    public void AnnounceShutdown()
+    {
+        lock (gate)
+            core.AnnounceShutdown();
+    }
+
+    /// <summary>Fault: ends every connection, dom0's and guests'. Clients may connect again at once.</summary>
+    public void DropConnections()
+    {
+        lock (gate)
+        {
+            foreach (var connection in connections)
+                connection.Dispose();
+        }
+    }
+
+    /// <summary>Fault: xenstored is dead. Connections end and the sockets are gone until <see cref="Resume"/>.</summary>
+    public async Task SuspendAsync()
+    {
+        lock (gate)
+        {
+            isUp = false;
+            foreach (var domid in listeners.Keys.ToArray())
+                StopListening(domid);
+            foreach (var connection in connections)
+                connection.Dispose();
+        }
+        await Task.WhenAll(serving.Keys).ConfigureAwait(false);
+    }
+
+    /// <summary>Starts again on the same sockets after <see cref="SuspendAsync"/>.</summary>
+    /// <param name="keepState">
+    /// True for what a live update leaves (nodes and domains; but connections, and watches with them, are lost); false for
+    /// a crash, after which only a fresh store is there and no domain but dom0.
+    /// </param>
+    public void Resume(bool keepState = true)
+    {
+        lock (gate)
+        {
+            if (isUp)
+                return;
+            isUp = true;
+            if (!keepState)
+                core = new();
+            core.Introduced -= StartListening;
+            core.Introduced += StartListening;
+            core.Released -= EndDomain;
+            core.Released += EndDomain;
+            foreach (var domid in core.IntroducedDomains)
+                StartListening(domid);
+        }
+    }
+
+    /// <summary>Fault: <see cref="SuspendAsync"/> and <see cref="Resume"/>.</summary>
+    public async Task RestartAsync(bool keepState)
+    {
+        await SuspendAsync().ConfigureAwait(false);
+        Resume(keepState);
+    }
+
+    public async ValueTask DisposeAsync() => await SuspendAsync().ConfigureAwait(false);
+
+    private string SocketPathOf(int domid) => domid == 0 ? SocketPath : $"{SocketPath}.{domid}";
+
+    private void StartListening(int domid)
+    {
+        var path = SocketPathOf(domid);
+        File.Delete(path);
+        var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            listener.Bind(new UnixDomainSocketEndPoint(path));
+            if (OperatingSystem.IsLinux())
+                File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite); // as xenstored's own
+            listener.Listen();
+        }
+        catch
+        {
+            listener.Dispose();
+            throw;
+        }
+        listeners.Add(domid, listener);
+        Track(AcceptAsync(listener, domid));
+    }
+
+    private void StopListening(int domid)
+    {
+        if (!listeners.Remove(domid, out var listener))
+            return;
+        listener.Dispose();
+        File.Delete(SocketPathOf(domid));
+    }
+
+    private void EndDomain(int domid)
+    {
+        StopListening(domid);
+        foreach (var connection in connections.Where(connection => connection.Client.Domid == domid))
+            connection.Dispose();
+    }
+
+    private async Task AcceptAsync(Socket listener, int domid)
+    {
+        try
+        {
+            while (true)
+                Serve(await listener.AcceptAsync().ConfigureAwait(false), domid);
+        }
+        catch (Exception closed) when (closed is SocketException or ObjectDisposedException)
+        {
+        }
+    }
+
+    private void Serve(Socket socket, int domid)
+    {
+        var connection = new ClientConnection(socket, domid);
+        lock (gate)
+        {
+            if (!listeners.ContainsKey(domid))
+            {
+                connection.Dispose(); // accepted while the listener was being closed
+                return;
+            }
+            connections.Add(connection);
+            core.Add(connection.Client);
+            Track(ServeAsync(connection, core));
+        }
+    }
+
+    private async Task ServeAsync(ClientConnection connection, XenStoredCore core)
+    {
+        await Task.Yield(); // not under the caller's lock
+        await connection.ServeAsync(Handle).ConfigureAwait(false);
+        lock (gate)
+        {
+            connections.Remove(connection);
+            core.Remove(connection.Client);
+        }
+
+        void Handle(ClientConnection from, XenStoreHeader request, ReadOnlyMemory<byte> payload)
+        {
+            lock (gate)
+            {
+                var reply = core.Handle(from.Client, request, payload.Span);
+                from.QueueReply(reply.Encode(request), reply.FirstEvent);
+            }
+        }
+    }
+
+    private void Track(Task task)
+    {
+        serving.TryAdd(task, true);
+        task.ContinueWith(done => serving.TryRemove(done, out _), TaskScheduler.Default);
+    }
+}
