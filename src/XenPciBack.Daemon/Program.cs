@@ -1,1 +1,39 @@
-return 0;
+using System.CommandLine;
+using Serilog;
+using XenPciBack.Daemon;
+using XenPciBack.Daemon.Commands;
+using XenPciBack.Daemon.Configuration;
+using XenPciBack.Host;
+using XenPciBack.XenStore;
+
+var root = new RootCommand("xenpciback - the PCI backend of a Xen host as a daemon")
+{
+    RunCommand.Create(),
+};
+
+try
+{
+    return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+}
+catch (SettingsException e)
+{
+    return Refuse(e.Message, ExitCode.Configuration);
+}
+catch (HostUnavailableException e)
+{
+    return Refuse(e.Message, e.ExitCode);
+}
+catch (XenStoreUnreachableException e)
+{
+    return Refuse(e.Message, ExitCode.Unavailable);
+}
+finally
+{
+    await Log.CloseAndFlushAsync();
+}
+
+static int Refuse(string message, int exitCode)
+{
+    Console.Error.WriteLine($"xenpciback: {message}");
+    return exitCode;
+}

@@ -45,6 +45,13 @@ public readonly ref struct SharedPageView
     }
 
     /// <summary>
+    /// Whether the request copied earlier is still the one that waits: a frontend gives up after 2 s, clears the flag itself
+    /// and may post another one.
+    /// </summary>
+    public bool StillHolds(PciRequest request) => HasRequest && CopyRequest() is var now
+        && now with { MsixEntries = request.MsixEntries } == request && now.MsixEntries.SequenceEqual(request.MsixEntries);
+
+    /// <summary>
     /// Publishes the answer: <c>err</c>, <c>value</c> and the vectors first, then the active flag is cleared. Everything else
     /// in the op stays as the guest wrote it. The caller notifies the guest afterwards.
     /// </summary>

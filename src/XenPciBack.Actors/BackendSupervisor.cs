@@ -1,0 +1,137 @@
+using System.Globalization;
+using Akka.Actor;
+using Akka.Event;
+using XenPciBack.Host;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.XenStoreWire;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Actors;
+
+/// <summary>Watches <c>backend/pci</c> and keeps one <see cref="GuestActor"/> for each connection directory in it.</summary>
+internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
+{
+    private readonly XenStoreClient _client;
+    private readonly XenHost _host;
+    private readonly BackendSettings _settings;
+    private readonly XenStorePath _root;
+    private readonly ILoggingAdapter _log = Context.GetLogger();
+    private readonly Dictionary<BackendDirectory, IActorRef> _guests = [];
+
+    // Directories that are the kernel's, or whose actor failed: not touched until the toolstack has removed them.
+    private readonly HashSet<BackendDirectory> _leftAlone = [];
+    // Guests whose actors are ending in good order.
+    private readonly HashSet<BackendDirectory> _finished = [];
+
+    private XenStoreWatch? _watch;
+    private bool _reading;
+    private bool _again;
+    private bool _ready;
+
+    private sealed record Changed
+    {
+        public static readonly Changed Instance = new();
+    }
+
+    private sealed record Listed(IReadOnlyList<BackendDirectory> Directories, XenStoreWatch Watch);
+    private sealed record ListingFailed(Exception Cause);
+
+    private BackendSupervisor(XenStoreClient client, XenHost host, BackendSettings settings)
+    {
+        (_client, _host, _settings) = (client, host, settings);
+        _root = BackendDirectory.RootOf(settings.Domain);
+        Receive<Changed>(_ => OnChanged());
+        Receive<Listed>(OnListed);
+        Receive<ListingFailed>(failed => OnListingFailed(failed.Cause));
+        Receive<GuestActor.Finished>(finished => _finished.Add(finished.Directory));
+        Receive<Terminated>(terminated => OnGuestEnded(terminated.ActorRef));
+    }
+
+    public ITimerScheduler Timers { get; set; } = null!;
+
+    public static Props Props(XenStoreClient client, XenHost host, BackendSettings settings) =>
+        Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, settings));
+
+    protected override void PreStart() => OnChanged();
+
+    protected override void PostStop() => _ = _watch?.DisposeAsync().AsTask();
+
+    protected override SupervisorStrategy SupervisorStrategy() => Supervision.OfGuests;
+
+    private void OnChanged()
+    {
+        _again = true;
+        if (_reading) return;
+        (_reading, _again) = (true, false);
+        ListAsync(_watch, Self).PipeTo(Self, failure: e => new ListingFailed(e));
+    }
+
+    private async Task<Listed> ListAsync(XenStoreWatch? watch, IActorRef self)
+    {
+        watch ??= await _client.WatchAsync(_root, () => self.Tell(Changed.Instance, ActorRefs.NoSender)).ConfigureAwait(false);
+        watch.Accept();
+        var found = new List<BackendDirectory>();
+        foreach (var guestName in await _client.ListAsync(_root).ConfigureAwait(false) ?? [])
+        {
+            if (!DomainId.TryParse(guestName, out var guest)) continue;
+            foreach (var deviceName in await _client.ListAsync(_root / guestName).ConfigureAwait(false) ?? [])
+                if (int.TryParse(deviceName, NumberStyles.None, CultureInfo.InvariantCulture, out var deviceId))
+                    found.Add(new BackendDirectory(_settings.Domain, guest, deviceId));
+        }
+        return new Listed(found, watch);
+    }
+
+    private void OnListed(Listed listed)
+    {
+        (_reading, _watch) = (false, listed.Watch);
+        _leftAlone.IntersectWith(listed.Directories);
+        foreach (var directory in listed.Directories)
+            if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
+                Serve(directory);
+        if (!_ready)
+        {
+            _ready = true;
+            _log.Info("xenpciback is ready: Xen {XenVersion}, watching {Root}, {Guests} guests", _host.Hypervisor.Version, _root, _guests.Count);
+            Context.System.EventStream.Publish(BackendEvents.Ready.Instance);
+        }
+        if (_again) OnChanged();
+    }
+
+    private void OnListingFailed(Exception cause)
+    {
+        _reading = false;
+        _log.Warning("Cannot list {Root}, trying again in {Pause} s: {Cause}", _root, _settings.StoreRetry.TotalSeconds, cause.Message);
+        Timers.StartSingleTimer(nameof(Changed), Changed.Instance, _settings.StoreRetry);
+    }
+
+    private void Serve(BackendDirectory directory)
+    {
+        if (_host.Pci.KernelBackendServes(directory.Guest, directory.DeviceId))
+        {
+            _leftAlone.Add(directory);
+            _log.Warning("Guest {DomId} is served by the kernel's xen-pciback and left to it; to serve it here: echo pci-{DomId}-{DeviceId} > /sys/bus/xen-backend/drivers/xen-pciback/unbind, then restart the guest",
+                directory.Guest, directory.Guest, directory.DeviceId);
+            return;
+        }
+        _guests[directory] = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _settings), directory.ActorName));
+    }
+
+    private void OnGuestEnded(IActorRef ended)
+    {
+        var directory = _guests.First(g => g.Value.Equals(ended)).Key;
+        _guests.Remove(directory);
+        if (_finished.Remove(directory))
+        {
+            _log.Info("Guest {DomId} is gone; {Guests} left", directory.Guest, _guests.Count);
+            // The toolstack may have made the directory anew while the actor was ending.
+            OnChanged();
+        }
+        else
+        {
+            // It ended without a word: a fault. Its directory is still there and would only bring the fault back.
+            _leftAlone.Add(directory);
+            _log.Error("Guest {DomId} is no longer served: its actor failed; {Guests} left", directory.Guest, _guests.Count);
+        }
+        Context.System.EventStream.Publish(new BackendEvents.GuestGone(directory.Guest));
+    }
+}

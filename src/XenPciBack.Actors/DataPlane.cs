@@ -1,0 +1,53 @@
+using Akka.Configuration;
+using Akka.Dispatch;
+
+namespace XenPciBack.Actors;
+
+/// <summary>
+/// The dispatcher of guests and devices: a mailbox runs on the thread that put something into it, so that a request goes from the
+/// event channel's reader through both actors and back without waking another thread.
+/// </summary>
+public static class DataPlane
+{
+    public const string DispatcherId = "akka.actor.pci-data-plane";
+
+    /// <summary>The dispatcher's definition, for the actor system's configuration.</summary>
+    public static Config Configuration => ConfigurationFactory.ParseString($$"""
+        {{DispatcherId}} {
+          type = Dispatcher
+          executor = "{{typeof(SameThreadExecutorConfigurator).FullName}}, {{typeof(SameThreadExecutorConfigurator).Assembly.GetName().Name}}"
+          throughput = 30
+        }
+        """);
+}
+
+/// <summary>Named by <see cref="DataPlane.Configuration"/>; made by Akka.</summary>
+public sealed class SameThreadExecutorConfigurator(Config config, IDispatcherPrerequisites prerequisites) : ExecutorServiceConfigurator(config, prerequisites)
+{
+    public override ExecutorService Produce(string id) => new SameThreadExecutor(id);
+}
+
+/// <summary>Runs what it is given at once; what that gives it in turn runs after it, not inside it, so that the stack stays flat.</summary>
+internal sealed class SameThreadExecutor(string id) : ExecutorService(id)
+{
+    [ThreadStatic] private static Queue<IRunnable>? t_waiting;
+    [ThreadStatic] private static bool t_running;
+
+    public override void Execute(IRunnable run)
+    {
+        var waiting = t_waiting ??= new Queue<IRunnable>();
+        waiting.Enqueue(run);
+        if (t_running) return;
+        t_running = true;
+        try
+        {
+            while (waiting.TryDequeue(out var next)) next.Run();
+        }
+        finally
+        {
+            t_running = false;
+        }
+    }
+
+    public override void Shutdown() { }
+}

@@ -1,0 +1,87 @@
+using Akka.Actor;
+using Akka.Event;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.SharedPage;
+
+namespace XenPciBack.Actors;
+
+/// <summary>Owns one device of one guest: performs its requests one at a time, and gives the device back at the end.</summary>
+internal sealed class DeviceActor : ReceiveActor
+{
+    private readonly IPciFunction _function;
+    private readonly VirtualConfigSpace _config;
+    private readonly ILoggingAdapter _log;
+    private bool _warnedOfDroppedWrite;
+    private bool _released;
+
+    /// <summary>Reset the device and give it back; answered to the parent by <see cref="Released"/>, then the actor ends.</summary>
+    public sealed record Release
+    {
+        public static readonly Release Instance = new();
+    }
+
+    /// <param name="NotReset">null if the device was reset, else why not.</param>
+    public sealed record Released(HostBdf Device, string? NotReset);
+
+    private DeviceActor(DomainId guest, IPciFunction function, VirtualConfigSpace config)
+    {
+        (_function, _config) = (function, config);
+        _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", function.Bdf.ToString());
+        Receive<PciRequest>(request => Sender.Tell(Perform(request)));
+        Receive<Release>(_ => GiveBack());
+        Receive<Released>(released =>
+        {
+            Context.Parent.Tell(released);
+            Context.Stop(Self);
+        });
+    }
+
+    public static Props Props(DomainId guest, IPciFunction function, VirtualConfigSpace config) =>
+        Akka.Actor.Props.Create(() => new DeviceActor(guest, function, config)).WithDispatcher(DataPlane.DispatcherId);
+
+    protected override void PostStop()
+    {
+        // Stopped by a failure: nobody waits for the outcome, but the device must not stay with a guest that is gone.
+        if (!_released) _ = Task.Run(ResetAndClose);
+    }
+
+    private PciAnswer Perform(PciRequest request)
+    {
+        switch (request.Code)
+        {
+            case PciOpCode.ConfRead:
+                var error = _config.Read(request.Offset, request.Size, out var value);
+                return new PciAnswer(error, value);
+            case PciOpCode.ConfWrite:
+                var result = _config.Write(request.Offset, request.Size, request.Value);
+                if (result.Dropped) WarnOfDroppedWrite(request);
+                return new PciAnswer(result.Error, request.Value);
+            default:
+                return new PciAnswer(PciOpError.NotImplemented, request.Value);
+        }
+    }
+
+    // Once for each device and guest: a guest can repeat the write without end.
+    private void WarnOfDroppedWrite(PciRequest request)
+    {
+        if (_warnedOfDroppedWrite) return;
+        _warnedOfDroppedWrite = true;
+        _log.Warning("The guest wrote {Size} bytes to read-only config space at {Offset}; dropped. Harmless unless the driver fails; then see the permissive option in xl-pci-configuration(5)",
+            request.Size, $"0x{request.Offset:x}");
+    }
+
+    private void GiveBack()
+    {
+        _released = true;
+        // A reset takes 100 ms and more; it has no place on the thread that serves other guests.
+        Task.Run(ResetAndClose).PipeTo(Self,
+            success: notReset => new Released(_function.Bdf, notReset),
+            failure: e => new Released(_function.Bdf, e.Message));
+    }
+
+    private string? ResetAndClose()
+    {
+        using (_function) return _config.Release();
+    }
+}

@@ -1,0 +1,313 @@
+using Akka.Actor;
+using Akka.Event;
+using XenPciBack.Host;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.SharedPage;
+using XenPciBack.Protocol.Xenbus;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Actors;
+
+/// <summary>
+/// Serves one guest: owns its page, its event channel and one <see cref="DeviceActor"/> for each of its devices.
+/// <para>Control: a change in xenstore, both directories read, <see cref="GuestConnection.Step"/>, its effects performed one after
+/// the other, read again until nothing is left to do.</para>
+/// <para>Data: an event, the request copied out of the page, the device's answer, published; at most
+/// <see cref="BackendSettings.RequestsPerTurn"/> in a row.</para>
+/// </summary>
+internal sealed class GuestActor : ReceiveActor, IWithTimers
+{
+    private readonly BackendDirectory _directory;
+    private readonly XenHost _host;
+    private readonly BackendSettings _settings;
+    private readonly ConnectionStore _store;
+    private readonly ILoggingAdapter _log;
+    private readonly Dictionary<HostBdf, IActorRef> _devices = [];
+
+    // Control plane
+    private readonly Queue<ConnectionEffect> _effects = new();
+    private GuestConnection _connection;
+    private bool _inPass;
+    private bool _again;
+    private bool _directoryGone;
+
+    // Data plane
+    private GuestPage? _page;
+    private bool _disconnecting;
+    private int _servedInTurn;
+
+    /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
+    public sealed record Finished(BackendDirectory Directory);
+
+    private sealed record Changed
+    {
+        public static readonly Changed Instance = new();
+    }
+
+    private sealed record PortEvent
+    {
+        public static readonly PortEvent Instance = new();
+    }
+
+    private sealed record DeviceReady(IPciFunction Function, VirtualConfigSpace Config);
+    private sealed record EffectDone;
+    private sealed record StoreFailed(Exception Cause);
+
+    private GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings)
+    {
+        (_directory, _host, _settings) = (directory, host, settings);
+        _connection = new GuestConnection(directory.Guest);
+        _log = Context.GetLogger().WithContext("Guest", directory.Guest.Value);
+        var self = Self;
+        _store = new ConnectionStore(client, directory, () => self.Tell(Changed.Instance, ActorRefs.NoSender));
+
+        Receive<PortEvent>(_ => OnPortEvent());
+        Receive<PciAnswer>(OnAnswer);
+        Receive<Changed>(_ => OnChanged());
+        Receive<ConnectionInput>(OnInput);
+        Receive<DeviceReady>(OnDeviceReady);
+        Receive<DeviceActor.Released>(OnReleased);
+        Receive<EffectDone>(_ => OnEffectDone());
+        Receive<StoreFailed>(failed => OnStoreFailed(failed.Cause));
+    }
+
+    public ITimerScheduler Timers { get; set; } = null!;
+
+    public static Props Props(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings) =>
+        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, settings)).WithDispatcher(DataPlane.DispatcherId);
+
+    protected override void PreStart() => OnChanged();
+
+    protected override SupervisorStrategy SupervisorStrategy() => Supervision.OfDevices;
+
+    protected override void PostStop()
+    {
+        _page?.Unbind();
+        _page?.Unmap();
+        _ = _store.DisposeAsync().AsTask();
+    }
+
+    // ---- Data plane -------------------------------------------------------------------------------------------------------
+
+    private void OnPortEvent()
+    {
+        if (_page is null || _disconnecting) return;
+        _servedInTurn = 0;
+        ServeOrUnmask(_page);
+    }
+
+    private void ServeOrUnmask(GuestPage page)
+    {
+        while (_servedInTurn++ < _settings.RequestsPerTurn && page.TakeRequest() is { } request)
+        {
+            if (_connection.Slots.Find(request.Segment, request.Bus, request.DevFn) is { } bdf && _devices.TryGetValue(bdf, out var device))
+            {
+                device.Tell(request);
+                return;
+            }
+            Publish(page, new PciAnswer(PciOpError.DeviceNotFound, request.Value));
+        }
+        // A request still waiting has its event pending behind the mask, or its guest has yet to send it.
+        page.Unmask();
+    }
+
+    private void OnAnswer(PciAnswer answer)
+    {
+        if (_page is not { } page) return;
+        if (_disconnecting)
+        {
+            page.Finish(answer);
+            EndDisconnect(page);
+            PerformEffects();
+            return;
+        }
+        Publish(page, answer);
+        ServeOrUnmask(page);
+    }
+
+    private void Publish(GuestPage page, in PciAnswer answer)
+    {
+        if (!page.Answer(answer, _settings.GuestPatience))
+            _log.Warning("An answer came after more than {Patience} s, and the guest had given up on the request; dropped", _settings.GuestPatience.TotalSeconds);
+    }
+
+    // ---- Control plane ----------------------------------------------------------------------------------------------------
+
+    private void OnChanged()
+    {
+        _again = true;
+        if (_inPass) return;
+        _inPass = true;
+        // Effects that met a failing xenstore come first; the machine counts on them.
+        if (_effects.Count > 0) PerformEffects();
+        else Read();
+    }
+
+    private void Read()
+    {
+        _again = false;
+        _store.ReadAsync().PipeTo(Self, success: observed => observed, failure: e => new StoreFailed(e));
+    }
+
+    private void OnInput(ConnectionInput input)
+    {
+        if (input is ConnectionInput.Observed observed) _directoryGone = observed.Backend?.State is null;
+        var before = _connection;
+        (_connection, var effects) = before.Step(input);
+        if (effects.Length > 0 || _connection != before) _again = true;
+        if (_connection.State != before.State || _connection.Slots != before.Slots) Announce(before.State);
+        foreach (var effect in effects) _effects.Enqueue(effect);
+        PerformEffects();
+    }
+
+    private void PerformEffects()
+    {
+        while (_effects.TryPeek(out var effect))
+        {
+            switch (effect)
+            {
+                case ConnectionEffect.WriteNodes(var nodes):
+                    AwaitStore(_store.WriteAsync(nodes));
+                    return;
+                case ConnectionEffect.RecordError(var errno, var text):
+                    _log.Error("{Error}: {Text}", Errnos.Name(errno), text);
+                    AwaitStore(_store.RecordErrorAsync(errno, text));
+                    return;
+                case ConnectionEffect.OpenDevice(var device):
+                    _effects.Dequeue();
+                    Open(device);
+                    return;
+                case ConnectionEffect.ReleaseDevice(var device):
+                    _effects.Dequeue();
+                    if (!_devices.Remove(device, out var actor)) continue;
+                    actor.Tell(DeviceActor.Release.Instance);
+                    return;
+                case ConnectionEffect.Connect connect:
+                    _effects.Dequeue();
+                    OnInput(Connect(connect));
+                    return;
+                case ConnectionEffect.Disconnect:
+                    if (!BeginDisconnect()) return;
+                    continue;
+                case ConnectionEffect.Explain(var text):
+                    _effects.Dequeue();
+                    _log.Warning("{Directory} is left alone: {Text}", _directory.Path, text);
+                    continue;
+                default:
+                    throw new InvalidOperationException($"effect {effect} is unknown");
+            }
+        }
+        EndPass();
+    }
+
+    private void EndPass()
+    {
+        _inPass = false;
+        if (_again) OnChanged();
+        else if (_directoryGone) Finish();
+    }
+
+    private void Finish()
+    {
+        Context.Parent.Tell(new Finished(_directory));
+        Context.Stop(Self);
+    }
+
+    private void AwaitStore(Task done) => done.PipeTo(Self, success: () => new EffectDone(), failure: e => new StoreFailed(e));
+
+    private void OnEffectDone()
+    {
+        _effects.Dequeue();
+        PerformEffects();
+    }
+
+    private void OnStoreFailed(Exception cause)
+    {
+        _log.Warning("xenstore failed, trying again in {Pause} s: {Cause}", _settings.StoreRetry.TotalSeconds, cause.Message);
+        _inPass = false;
+        Timers.StartSingleTimer(nameof(Changed), Changed.Instance, _settings.StoreRetry);
+    }
+
+    private void Announce(XenbusState before)
+    {
+        if (_connection.State != before)
+        {
+            if (_connection.State == XenbusState.Unknown) _log.Info("The guest has let go; was {Before}", before);
+            else _log.Info("{State}", _connection.State);
+        }
+        Context.System.EventStream.Publish(new BackendEvents.GuestChanged(_directory.Guest, _connection.State, _connection.Slots.Members));
+    }
+
+    // ---- Effects ----------------------------------------------------------------------------------------------------------
+
+    private void Open(HostBdf device) => Task.Run(() =>
+    {
+        var function = _host.Pci.Open(device);
+        try
+        {
+            return new DeviceReady(function, new VirtualConfigSpace(function, new ConfigPolicy()));
+        }
+        catch
+        {
+            function.Dispose();
+            throw;
+        }
+    }).PipeTo(Self, success: ready => ready, failure: e => new ConnectionInput.DeviceRefused(device, e.Message));
+
+    private void OnDeviceReady(DeviceReady ready)
+    {
+        var bdf = ready.Function.Bdf;
+        _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, ready.Function, ready.Config), bdf.ToString());
+        OnInput(new ConnectionInput.DeviceOpened(bdf, ready.Function.IsVirtualFunction));
+        if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
+            _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);
+    }
+
+    private void OnReleased(DeviceActor.Released released)
+    {
+        if (released.NotReset is null) _log.Info("{Bdf} released: reset and given back", released.Device);
+        else _log.Warning("{Bdf} released: given back without a reset, {Reason}", released.Device, released.NotReset);
+        PerformEffects();
+    }
+
+    private ConnectionInput Connect(ConnectionEffect.Connect connect)
+    {
+        try
+        {
+            var self = Self;
+            _page = GuestPage.Connect(_host, _directory.Guest, connect.Page, connect.Port,
+                () => self.Tell(PortEvent.Instance, ActorRefs.NoSender), TimeProvider.System);
+            _log.Info("Page of grant {Grant} mapped, port {Port} bound", connect.Page, connect.Port);
+            return new ConnectionInput.Connected();
+        }
+        catch (HostCallException e)
+        {
+            return new ConnectionInput.ConnectRefused(e.Errno, e.Message);
+        }
+    }
+
+    /// <returns>false while a request is in hand: its answer continues the effects.</returns>
+    private bool BeginDisconnect()
+    {
+        if (_page is not { } page)
+        {
+            _effects.Dequeue();
+            return true;
+        }
+        if (!_disconnecting) page.Unbind();
+        _disconnecting = true;
+        if (page.IsBusy) return false;
+        EndDisconnect(page);
+        return true;
+    }
+
+    private void EndDisconnect(GuestPage page)
+    {
+        _effects.Dequeue();
+        page.Unmap();
+        _page = null;
+        _disconnecting = false;
+        _log.Info("Page and port released");
+    }
+}

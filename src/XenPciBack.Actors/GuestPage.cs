@@ -1,0 +1,75 @@
+using XenPciBack.Host;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.SharedPage;
+
+namespace XenPciBack.Actors;
+
+/// <summary>
+/// The page and the event channel a guest shares with us, and the request in hand. The port stays masked from the event until
+/// the page has been looked at again after the answer: mask, answer, notify, look again, unmask.
+/// </summary>
+internal sealed class GuestPage
+{
+    private readonly IGrantMapping _mapping;
+    private readonly IEventChannel _channel;
+    private readonly TimeProvider _time;
+    private PciRequest? _inHand;
+    private long _takenAt;
+
+    private GuestPage(IGrantMapping mapping, IEventChannel channel, TimeProvider time) => (_mapping, _channel, _time) = (mapping, channel, time);
+
+    public static GuestPage Connect(XenHost host, DomainId guest, GrantReference reference, RemotePort port, Action onEvent, TimeProvider time)
+    {
+        var mapping = host.Grants.Map(guest, reference);
+        try
+        {
+            return new GuestPage(mapping, host.EventChannels.Bind(guest, port, onEvent), time);
+        }
+        catch
+        {
+            mapping.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A request was taken and its answer is not there yet.</summary>
+    public bool IsBusy => _inHand is not null;
+
+    /// <summary>Takes the request that waits in the page, if there is one and no other is in hand.</summary>
+    public PciRequest? TakeRequest()
+    {
+        var page = new SharedPageView(_mapping.Page);
+        if (IsBusy || !page.HasRequest) return null;
+        _takenAt = _time.GetTimestamp();
+        return _inHand = page.CopyRequest();
+    }
+
+    /// <summary>Publishes the answer to the request in hand and notifies the guest.</summary>
+    /// <param name="patience">After this long the guest may have given up and posted another request, which must not get this answer.</param>
+    /// <returns>false if the guest had given up, and nothing was published.</returns>
+    public bool Answer(in PciAnswer answer, TimeSpan patience)
+    {
+        var request = _inHand ?? throw new InvalidOperationException("no request is in hand");
+        _inHand = null;
+        var page = new SharedPageView(_mapping.Page);
+        var late = _time.GetElapsedTime(_takenAt) >= patience;
+        if (late && !page.StillHolds(request)) return false;
+        page.Complete(answer);
+        _channel.Notify();
+        return true;
+    }
+
+    public void Unmask() => _channel.Unmask();
+
+    /// <summary>No event arrives and no notification leaves any more. The page stays mapped for the request in hand.</summary>
+    public void Unbind() => _channel.Dispose();
+
+    /// <summary>Finishes the request in hand after <see cref="Unbind"/>, without a notification.</summary>
+    public void Finish(in PciAnswer answer)
+    {
+        _inHand = null;
+        new SharedPageView(_mapping.Page).Complete(answer);
+    }
+
+    public void Unmap() => _mapping.Dispose();
+}

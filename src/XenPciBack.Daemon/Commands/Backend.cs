@@ -1,0 +1,32 @@
+using Akka.Hosting;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Serilog;
+using XenPciBack.Actors;
+using XenPciBack.Daemon.Configuration;
+using XenPciBack.Daemon.Logging;
+using XenPciBack.Host;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Daemon.Commands;
+
+/// <summary>The composition root: the same backend on a real host and on the embedded one.</summary>
+internal static class Backend
+{
+    public static IHost Build(DaemonSettings settings, XenHost host, XenStoreClient client)
+    {
+        var builder = Microsoft.Extensions.Hosting.Host.CreateEmptyApplicationBuilder(null);
+        builder.Logging.ClearProviders();
+        builder.Services.AddAkka("xenpciback", akka => akka
+            .ConfigureLoggers(loggers =>
+            {
+                loggers.ClearLoggers();
+                loggers.AddLogger<SerilogAkkaLogger>();
+            })
+            .AddPciBackend(client, host, settings.Backend)
+            .AddHocon(settings.Akka, HoconAddMode.Prepend));
+        client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message);
+        client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
+        return builder.Build();
+    }
+}

@@ -1,0 +1,21 @@
+using Akka.Configuration;
+using Serilog.Events;
+using XenPciBack.Actors;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Daemon.Configuration;
+
+/// <summary>Everything hocon.conf says, read and validated once.</summary>
+/// <param name="XenStoreSocket">null: search as libxenstore does.</param>
+/// <param name="Akka">The whole configuration, for the actor system.</param>
+internal sealed record DaemonSettings(
+    BackendSettings Backend, string? XenStoreSocket, XenStoreClientOptions XenStore, LogEventLevel LogLevel, Config Akka)
+{
+    public XenStoreEndpoint XenStoreEndpoint => XenStoreSocket is null ? XenStoreEndpoint.Discover() : XenStoreEndpoint.Socket(XenStoreSocket);
+}
+
+/// <summary>One or more settings are wrong; every one is named with its value and what was expected.</summary>
+internal sealed class SettingsException(IReadOnlyList<string> faults) : Exception(string.Join(Environment.NewLine, faults))
+{
+    public IReadOnlyList<string> Faults { get; } = faults;
+}

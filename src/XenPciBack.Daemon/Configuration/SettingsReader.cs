@@ -1,0 +1,151 @@
+using System.Globalization;
+using Akka.Configuration;
+using Akka.Configuration.Hocon;
+using Serilog.Events;
+using XenPciBack.Actors;
+using XenPciBack.Protocol;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Daemon.Configuration;
+
+/// <summary>
+/// Reads hocon.conf, the operator's file over it, into <see cref="DaemonSettings"/>. All faults are collected, so that one start
+/// shows them all. No default stands in code: the built-in hocon.conf has them.
+/// </summary>
+internal sealed class SettingsReader
+{
+    public const string DefaultPath = "/etc/xenpciback/hocon.conf";
+    private const string Root = "xenpciback";
+
+    private readonly Config _config;
+    private readonly string _source;
+    private readonly List<string> _faults = [];
+
+    private SettingsReader(Config config, string source) => (_config, _source) = (config, source);
+
+    /// <param name="path">The operator's file; null: <see cref="DefaultPath"/> if it exists.</param>
+    /// <exception cref="SettingsException">The file cannot be read, or settings in it are unknown or wrong.</exception>
+    public static DaemonSettings Load(string? path)
+    {
+        if (path is null && !File.Exists(DefaultPath)) return Read(operatorText: "", source: "built-in hocon.conf");
+        path ??= DefaultPath;
+        try
+        {
+            return Read(File.ReadAllText(path), path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new SettingsException([$"{path}: cannot be read: {e.Message}"]);
+        }
+    }
+
+    public static DaemonSettings Read(string operatorText, string source)
+    {
+        var builtIn = ConfigurationFactory.ParseString(BuiltInText());
+        Config own;
+        try
+        {
+            own = string.IsNullOrWhiteSpace(operatorText) ? Config.Empty : ConfigurationFactory.ParseString(operatorText);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // The parser has no exception type of its own.
+            throw new SettingsException([$"{source}: is not HOCON: {e.Message}"]);
+        }
+        var reader = new SettingsReader(own.WithFallback(builtIn), source);
+        reader.ReportUnknownKeys(own, builtIn);
+        var settings = reader.Read();
+        return reader._faults.Count == 0 ? settings : throw new SettingsException(reader._faults);
+    }
+
+    private DaemonSettings Read()
+    {
+        var backend = new BackendSettings(
+            Domain: new DomainId(Number("backend-domain", 0, DomainId.FirstReserved - 1)),
+            RequestsPerTurn: Number("data-plane.requests-per-turn", 1, 1024),
+            GuestPatience: Duration("data-plane.guest-patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
+            StoreRetry: Duration("xenstore.retry-pause", TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(10)));
+        var xenStore = new XenStoreClientOptions
+        {
+            ReconnectPatience = Duration("xenstore.reconnect-patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
+            FirstReconnectPause = Duration("xenstore.first-reconnect-pause", TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1)),
+            LongestReconnectPause = Duration("xenstore.longest-reconnect-pause", TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1)),
+            TransactionTries = Number("xenstore.transaction-tries", 1, 10000),
+        };
+        var socket = Text("xenstore.socket");
+        return new DaemonSettings(backend, socket.Length == 0 ? null : socket, xenStore, OneOf<LogEventLevel>("log.level", LogEventLevel.Error),
+            _config);
+    }
+
+    private string Text(string key) => _config.GetString($"{Root}.{key}");
+
+    private int Number(string key, int least, int most)
+    {
+        var text = Text(key);
+        if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var value) && value >= least && value <= most) return value;
+        Fault(key, text, string.Create(CultureInfo.InvariantCulture, $"a whole number from {least} to {most}"));
+        return least;
+    }
+
+    private TimeSpan Duration(string key, TimeSpan least, TimeSpan most)
+    {
+        try
+        {
+            var value = _config.GetTimeSpan($"{Root}.{key}", allowInfinite: false);
+            if (value >= least && value <= most) return value;
+        }
+        catch (Exception e) when (e is FormatException or OverflowException or InvalidCastException)
+        {
+            // Reported below with the text that could not be read.
+        }
+        Fault(key, Text(key), $"a duration with its unit, from {Show(least)} to {Show(most)}");
+        return least;
+    }
+
+    private TEnum OneOf<TEnum>(string key, TEnum last) where TEnum : struct, Enum
+    {
+        var text = Text(key);
+        var allowed = Enum.GetValues<TEnum>().Where(v => Comparer<TEnum>.Default.Compare(v, last) <= 0).ToList();
+        foreach (var value in allowed)
+            if (string.Equals(text, value.ToString(), StringComparison.OrdinalIgnoreCase))
+                return value;
+        Fault(key, text, "one of " + string.Join(", ", allowed).ToLowerInvariant());
+        return last;
+    }
+
+    private void Fault(string key, string value, string expected) => _faults.Add($"{_source}: {Root}.{key} is '{value}'; expected {expected}");
+
+    private static string Show(TimeSpan time) => time switch
+    {
+        { TotalHours: >= 1 } => $"{time.TotalHours.ToString(CultureInfo.InvariantCulture)} h",
+        { TotalMinutes: >= 1 } => $"{time.TotalMinutes.ToString(CultureInfo.InvariantCulture)} min",
+        { TotalSeconds: >= 1 } => $"{time.TotalSeconds.ToString(CultureInfo.InvariantCulture)} s",
+        _ => $"{time.TotalMilliseconds.ToString(CultureInfo.InvariantCulture)} ms",
+    };
+
+    private void ReportUnknownKeys(Config own, Config builtIn)
+    {
+        if (own.IsEmpty || !own.HasPath(Root)) return;
+        Compare(Root, own.GetValue(Root).GetObject(), builtIn.GetValue(Root).GetObject());
+
+        void Compare(string path, HoconObject mine, HoconObject known)
+        {
+            foreach (var (key, value) in mine.Items)
+            {
+                if (!known.Items.TryGetValue(key, out var counterpart))
+                    _faults.Add($"{_source}: {path}.{key} is not a setting; known here: {string.Join(", ", known.Items.Keys)}");
+                else if (counterpart.IsObject() && value.IsObject())
+                    Compare($"{path}.{key}", value.GetObject(), counterpart.GetObject());
+                else if (counterpart.IsObject())
+                    _faults.Add($"{_source}: {path}.{key} is '{value}'; expected a group with: {string.Join(", ", counterpart.GetObject().Items.Keys)}");
+            }
+        }
+    }
+
+    private static string BuiltInText()
+    {
+        using var stream = typeof(SettingsReader).Assembly.GetManifestResourceStream("hocon.conf")!;
+        using var text = new StreamReader(stream);
+        return text.ReadToEnd();
+    }
+}

@@ -1,0 +1,14 @@
+namespace XenPciBack.Daemon;
+
+/// <summary>Exit codes of the daemon, as sysexits.h numbers them; <see cref="Host.HostUnavailableException"/> brings its own.</summary>
+internal static class ExitCode
+{
+    public const int Success = 0;
+    public const int Failure = 1;
+
+    /// <summary>EX_UNAVAILABLE: something the daemon needs is not there.</summary>
+    public const int Unavailable = 69;
+
+    /// <summary>EX_CONFIG: a setting is wrong.</summary>
+    public const int Configuration = 78;
+}

@@ -1,0 +1,36 @@
+using System.Globalization;
+using Serilog;
+using Serilog.Core;
+using Serilog.Events;
+
+namespace XenPciBack.Daemon.Logging;
+
+/// <summary>Log lines on the console: time, level, whom it is about (guest, device), text.</summary>
+internal static class ConsoleLog
+{
+    private const string Line = "{Timestamp:HH:mm:ss.fff} {Level:u3} {About}{Message:lj}{NewLine}{Exception}";
+
+    public static Logger Create(LogEventLevel level) => new LoggerConfiguration()
+        .MinimumLevel.Is(level)
+        .Enrich.With<About>()
+        .WriteTo.Console(outputTemplate: Line, formatProvider: CultureInfo.InvariantCulture)
+        .CreateLogger();
+
+    /// <summary>Puts domid and BDF, where a line has them, in front of its text.</summary>
+    private sealed class About : ILogEventEnricher
+    {
+        public void Enrich(LogEvent logEvent, ILogEventPropertyFactory propertyFactory)
+        {
+            var guest = logEvent.Properties.GetValueOrDefault("Guest");
+            var device = logEvent.Properties.GetValueOrDefault("Device");
+            var about = (guest, device) switch
+            {
+                (null, null) => "",
+                (_, null) => $"guest {guest}: ",
+                (null, _) => $"{device:l}: ",
+                _ => $"guest {guest} {device:l}: ",
+            };
+            logEvent.AddPropertyIfAbsent(new LogEventProperty("About", new ScalarValue(about)));
+        }
+    }
+}
