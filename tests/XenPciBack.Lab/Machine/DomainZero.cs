@@ -1,0 +1,102 @@
+using System.Collections.Concurrent;
+
+namespace XenPciBack.Lab.Machine;
+
+/// <summary>The control domain: Debian with xl. Addresses (BDF) are written as 0000:00:10.0.</summary>
+public sealed class DomainZero
+{
+    /// <summary>Where <see cref="MachineOptions.Mounts"/> puts the daemon.</summary>
+    public const string DaemonDirectory = "/opt/xenpciback";
+
+    private const string DaemonLog = "/var/log/xenpciback.log";
+
+    /// <summary>Far beyond any command's time under emulation, with the machine's other work beside it.</summary>
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+
+    private readonly CommandChannel _commands;
+    private readonly ConcurrentBag<MachineSocket> _freeConsoles;
+
+    internal DomainZero(CommandChannel commands, IEnumerable<MachineSocket> consoles)
+    {
+        _commands = commands;
+        _freeConsoles = new ConcurrentBag<MachineSocket>(consoles.Reverse());
+    }
+
+    /// <summary>Runs a bash script and returns its output; an exit code other than 0 is a <see cref="LabException"/>.</summary>
+    public async Task<string> RunAsync(string script, TimeSpan? timeout = null)
+    {
+        var result = await TryRunAsync(script, timeout);
+        return result.ExitCode == 0 ? result.Output
+            : throw new LabException($"dom0: exit code {result.ExitCode} from: {script.Trim()}\n{LabException.Tail(result.Output)}");
+    }
+
+    /// <summary>Runs a bash script whose failure is of interest.</summary>
+    public Task<CommandResult> TryRunAsync(string script, TimeSpan? timeout = null) => _commands.RunAsync(script, timeout ?? Patience);
+
+    /// <summary>Waits until a bash condition holds; looks five times a second.</summary>
+    /// <param name="what">What is awaited, for the message: "the backend to reach state 4".</param>
+    public async Task WaitUntilAsync(string what, string condition, TimeSpan? timeout = null)
+    {
+        var limit = timeout ?? TimeSpan.FromMinutes(1);
+        var result = await TryRunAsync(
+            $"SECONDS=0; until {{ {condition}\n}}; do [ $SECONDS -lt {limit.TotalSeconds:0} ] || exit 1; sleep 0.2; done", limit + Patience);
+        if (result.ExitCode != 0)
+            throw new LabException($"dom0: waited {limit.TotalSeconds:0} s for {what}: {condition}\n{LabException.Tail(result.Output)}");
+    }
+
+    /// <summary>A file of dom0, such as a log or a device's config space.</summary>
+    public async Task<byte[]> ReadFileAsync(string path) => Convert.FromBase64String(await RunAsync($"base64 -w0 '{path}'"));
+
+    /// <summary>Copies a file of dom0 to this machine.</summary>
+    public async Task CopyOutAsync(string path, string destination) => await File.WriteAllBytesAsync(destination, await ReadFileAsync(path));
+
+    /// <summary><c>xl pci-assignable-add</c>: the stub takes the devices from whatever driver has them.</summary>
+    public Task MakeAssignableAsync(params IEnumerable<string> bdfs) =>
+        RunAsync($"modprobe xen-pciback && for bdf in {string.Join(' ', bdfs)}; do xl pci-assignable-add $bdf || exit; done");
+
+    /// <summary>Guests created from now on are served by the kernel's xen-pciback.</summary>
+    public Task UseKernelBackendAsync() => RunAsync("modprobe xen-pciback && echo 1 > /sys/bus/xen-backend/drivers_autoprobe");
+
+    /// <summary>
+    /// Guests created from now on are left to the daemon, which is started and waited for. The kernel's module stays: its
+    /// stub holds the devices, and xl insists on it.
+    /// </summary>
+    public async Task StartDaemonAsync(string arguments = "run")
+    {
+        await RunAsync($"""
+            modprobe xen-pciback && echo 0 > /sys/bus/xen-backend/drivers_autoprobe
+            {DaemonDirectory}/xenpciback {arguments} > {DaemonLog} 2>&1 &
+            echo $! > /run/xenpciback.pid
+            """);
+        await WaitUntilAsync("the daemon to be ready or to end",
+            $"grep -q 'xenpciback is ready' {DaemonLog} || ! kill -0 $(< /run/xenpciback.pid)", TimeSpan.FromMinutes(2));
+        await RunAsync($"kill -0 $(< /run/xenpciback.pid) || {{ echo the daemon ended; tail -n 40 {DaemonLog}; exit 1; }}");
+    }
+
+    /// <summary>Ends the daemon as systemd would, with SIGTERM, and waits until it is gone.</summary>
+    public async Task StopDaemonAsync()
+    {
+        await RunAsync("kill $(< /run/xenpciback.pid)");
+        await WaitUntilAsync("the daemon to end", "! kill -0 $(< /run/xenpciback.pid) 2> /dev/null");
+    }
+
+    /// <summary>What the daemon wrote to standard output and standard error since it was started.</summary>
+    public Task<string> DaemonLogAsync() => RunAsync($"cat {DaemonLog}");
+
+    /// <summary><c>xl create</c> of a PV guest with these devices; returns when its command agent answers and it sees them all.</summary>
+    public async Task<Guest> CreateGuestAsync(string name, IReadOnlyList<string> bdfs, GuestOptions? options = null)
+    {
+        if (!_freeConsoles.TryTake(out var console)) throw new LabException("too many guests at once: no console port is left");
+        var guest = await Guest.CreateAsync(this, name, bdfs, options ?? new GuestOptions(), console, _freeConsoles.Add);
+        try
+        {
+            await guest.WaitUntilConnectedAsync();
+            return guest;
+        }
+        catch
+        {
+            await guest.DisposeAsync();
+            throw;
+        }
+    }
+}

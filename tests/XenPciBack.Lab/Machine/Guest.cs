@@ -1,0 +1,135 @@
+using System.Globalization;
+
+namespace XenPciBack.Lab.Machine;
+
+/// <summary>How a guest differs from the lab's usual one.</summary>
+public sealed record GuestOptions
+{
+    /// <summary>Memory in MiB.</summary>
+    public int MemoryMiB { get; init; } = 384;
+
+    /// <summary>What follows a BDF in xl's <c>pci=</c> list, such as <c>permissive=1</c>.</summary>
+    public string DeviceOptions { get; init; } = "";
+
+    /// <summary>Further lines of xl's configuration file.</summary>
+    public string Configuration { get; init; } = "";
+
+    /// <summary>How long the guest may take from xl create to all its devices.</summary>
+    public TimeSpan Patience { get; init; } = TimeSpan.FromMinutes(3);
+
+    /// <summary>Whether to wait for the devices; without it a guest nobody serves can be made.</summary>
+    public bool AwaitDevices { get; init; } = true;
+}
+
+/// <summary>A PV guest: Debian's kernel, xen-pcifront, busybox, lspci, setpci and perl. Destroyed on dispose.</summary>
+public sealed class Guest : IAsyncDisposable
+{
+    private readonly DomainZero _dom0;
+    private readonly CommandChannel _agent;
+    private readonly GuestOptions _options;
+    private readonly Action _freeConsole;
+    private bool _gone;
+
+    private Guest(DomainZero dom0, string name, int domainId, IReadOnlyList<string> bdfs, GuestOptions options, CommandChannel agent, Action freeConsole)
+    {
+        (_dom0, _options, _agent, _freeConsole) = (dom0, options, agent, freeConsole);
+        (Name, DomainId, Bdfs) = (name, domainId, bdfs);
+    }
+
+    public string Name { get; }
+
+    public int DomainId { get; }
+
+    /// <summary>The host addresses of the devices it was created with.</summary>
+    public IReadOnlyList<string> Bdfs { get; }
+
+    /// <summary>The backend's directory in xenstore.</summary>
+    public string BackendPath => $"/local/domain/0/backend/pci/{DomainId}/0";
+
+    /// <summary>The guest's own directory in xenstore.</summary>
+    public string FrontendPath => $"/local/domain/{DomainId}/device/pci/0";
+
+    /// <summary>What its kernel wrote to the console while it booted; later messages are in dmesg.</summary>
+    public string ConsoleLog => _agent.Chatter;
+
+    internal static async Task<Guest> CreateAsync(
+        DomainZero dom0, string name, IReadOnlyList<string> bdfs, GuestOptions options, MachineSocket console, Action<MachineSocket> freeConsole)
+    {
+        var devices = string.Join(", ", bdfs.Select(bdf => options.DeviceOptions.Length == 0 ? $"\"{bdf}\"" : $"\"{bdf},{options.DeviceOptions}\""));
+        await dom0.RunAsync($"""
+            cat > /run/{name}.cfg << 'END'
+            type = "pv"
+            name = "{name}"
+            kernel = "/lab/vmlinuz"
+            ramdisk = "/lab/guest.initrd"
+            memory = {options.MemoryMiB}
+            vcpus = 1
+            extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192"
+            pci = [{devices}]
+            on_crash = "destroy"
+            {options.Configuration}
+            END
+            xl create /run/{name}.cfg
+            """);
+        var domainId = int.Parse(await dom0.RunAsync($"xl domid {name}"), CultureInfo.InvariantCulture);
+        await dom0.RunAsync($"setsid /lab/guest-console $(/lab/port {console.Name}) {domainId} > /run/{name}.console 2>&1 &");
+        var agent = new CommandChannel(await console.AcceptAsync(), $"guest {name}");
+        return new Guest(dom0, name, domainId, bdfs, options, agent, () => freeConsole(console));
+    }
+
+    /// <summary>Runs a script of busybox's shell and returns its output; an exit code other than 0 is a <see cref="LabException"/>.</summary>
+    public async Task<string> RunAsync(string script, TimeSpan? timeout = null)
+    {
+        var result = await TryRunAsync(script, timeout);
+        return result.ExitCode == 0 ? result.Output
+            : throw new LabException($"guest {Name}: exit code {result.ExitCode} from: {script.Trim()}\n{LabException.Tail(result.Output)}");
+    }
+
+    /// <summary>Runs a script whose failure is of interest.</summary>
+    public Task<CommandResult> TryRunAsync(string script, TimeSpan? timeout = null) =>
+        _agent.RunAsync(script, timeout ?? TimeSpan.FromMinutes(3));
+
+    /// <summary>Switches the guest off from inside, and waits until xl has taken it down.</summary>
+    public async Task ShutdownAsync()
+    {
+        await TryRunAsync("(sleep 1; poweroff -f) > /dev/null 2>&1 &");
+        await _dom0.WaitUntilAsync($"guest {Name} to be gone", $"! xl domid {Name} > /dev/null 2>&1", TimeSpan.FromMinutes(2));
+        await LeaveAsync();
+    }
+
+    /// <summary><c>xl destroy</c>.</summary>
+    public async Task DestroyAsync()
+    {
+        await _dom0.RunAsync($"xl destroy {Name}");
+        await LeaveAsync();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_gone) return;
+        await _dom0.TryRunAsync($"xl destroy {Name}");
+        await LeaveAsync();
+    }
+
+    internal async Task WaitUntilConnectedAsync()
+    {
+        await _agent.ReadyAsync(_options.Patience);
+        if (!_options.AwaitDevices || Bdfs.Count == 0) return;
+        await _dom0.WaitUntilAsync($"guest {Name}'s backend to be connected (state 4)",
+            $"[ \"$(xenstore-read {BackendPath}/state)\" = 4 ]", _options.Patience);
+        await RunAsync($"""
+            for try in $(seq 100); do
+                [ $(ls /sys/bus/pci/devices | wc -l) -ge {Bdfs.Count} ] && exit 0
+                sleep 0.2
+            done
+            echo "{Bdfs.Count} devices were given, the guest sees:"; ls /sys/bus/pci/devices; dmesg | tail -n 20; exit 1
+            """);
+    }
+
+    private async Task LeaveAsync()
+    {
+        _gone = true;
+        await _agent.DisposeAsync();
+        _freeConsole();
+    }
+}

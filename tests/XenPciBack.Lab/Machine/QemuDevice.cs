@@ -1,0 +1,103 @@
+using System.Globalization;
+
+namespace XenPciBack.Lab.Machine;
+
+/// <summary>
+/// A PCI device of the emulated machine, named as QEMU names it, with QEMU's own properties after colons:
+/// <c>e1000e</c>, <c>virtio-rng-pci:aer=on:disable-legacy=on</c>. The word <c>root-port</c> puts the device behind a
+/// PCIe root port of its own; without it the device sits directly on pcie.0, in slots 0x10, 0x11, ... in the order given,
+/// unless <c>addr=SLOT.FUNCTION</c> says otherwise.
+/// </summary>
+/// <param name="Model">QEMU's device name.</param>
+/// <param name="Bdf">The address dom0 sees it at, such as 0000:00:10.0.</param>
+public sealed record QemuDevice(string Model, string Bdf)
+{
+    private const int FirstSlot = 0x10;
+
+    /// <summary>Slots 0x10 to 0x1e; 0x1f belongs to the chipset.</summary>
+    private const int SlotCount = 15;
+
+    internal IReadOnlyList<string> Arguments { get; private init; } = [];
+
+    /// <summary>QEMU's id of the device: dev0, dev1, ... in the order given. Its monitor commands take it.</summary>
+    public string Id { get; private init; } = "";
+
+    /// <summary>Gives each device its place. <paramref name="specifications"/> are as described at the type.</summary>
+    public static IReadOnlyList<QemuDevice> Place(IEnumerable<string> specifications)
+    {
+        var devices = new List<QemuDevice>();
+        var rootPorts = 0;
+        foreach (var specification in specifications)
+        {
+            var index = devices.Count;
+            if (index == SlotCount) throw new LabException($"at most {SlotCount} devices fit on pcie.0");
+            var words = specification.Trim().Split(':');
+            var model = words[0];
+            if (model.Length == 0) throw new LabException($"device \"{specification}\" has no name before the colon");
+            var properties = words[1..].Where(word => word != "root-port").ToList();
+            var behindRootPort = words.Contains("root-port");
+            var slot = $"{FirstSlot + index:x}";
+
+            var arguments = new List<string>();
+            string bdf;
+            if (behindRootPort)
+            {
+                // The firmware numbers the buses behind root ports in slot order, from 1.
+                bdf = $"0000:{++rootPorts:x2}:00.0";
+                arguments.AddRange(["-device", $"pcie-root-port,id=rp{index},bus=pcie.0,addr={slot},slot={rootPorts},chassis={rootPorts}"]);
+                properties.Add($"bus=rp{index}");
+            }
+            else if (properties.Find(property => property.StartsWith("addr=", StringComparison.Ordinal)) is { } addr)
+            {
+                bdf = BdfOf(addr["addr=".Length..], specification);
+                properties.Add("bus=pcie.0");
+            }
+            else
+            {
+                bdf = $"0000:00:{slot}.0";
+                properties.AddRange(["bus=pcie.0", $"addr={slot}"]);
+            }
+            arguments.AddRange(Backend(model, index, properties));
+            arguments.AddRange(["-device", string.Join(',', [model, $"id=dev{index}", .. properties])]);
+            devices.Add(new QemuDevice(model, bdf) { Id = $"dev{index}", Arguments = arguments });
+        }
+        return devices;
+    }
+
+    /// <summary>What QEMU insists on behind some devices: a disk that reads as zeros, random numbers, memory, a cipher.</summary>
+    private static string[] Backend(string model, int index, List<string> properties)
+    {
+        string[] Give(string property, string id, string option, string value)
+        {
+            if (properties.Exists(given => given.StartsWith(property + "=", StringComparison.Ordinal))) return [];
+            properties.Add($"{property}={id}");
+            return [option, value];
+        }
+
+        if (model == "nvme" && !properties.Exists(given => given.StartsWith("serial=", StringComparison.Ordinal)))
+            properties.Add($"serial=lab{index}");
+        // virtio devices come as virtio-X-pci, virtio-X-pci-transitional and virtio-X-pci-non-transitional.
+        var family = model.Split("-pci")[0];
+        return family switch
+        {
+            "nvme" or "virtio-blk" =>
+                Give("drive", $"drive{index}", "-drive", $"if=none,id=drive{index},driver=null-co,size=64M,read-zeroes=on"),
+            "virtio-rng" =>
+                Give("rng", $"rng{index}", "-object", $"rng-random,id=rng{index},filename=/dev/urandom"),
+            "virtio-crypto" =>
+                Give("cryptodev", $"crypto{index}", "-object", $"cryptodev-backend-builtin,id=crypto{index}"),
+            "ivshmem-plain" => Give("memdev", $"memory{index}", "-object", $"memory-backend-ram,id=memory{index},size=1M,share=on"),
+            _ => [],
+        };
+    }
+
+    private static string BdfOf(string addr, string specification)
+    {
+        var parts = addr.Split('.');
+        if (parts.Length <= 2
+            && int.TryParse(parts[0], NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var slot) && slot is >= 0 and < 32
+            && int.TryParse(parts.ElementAtOrDefault(1) ?? "0", NumberStyles.None, CultureInfo.InvariantCulture, out var function) && function < 8)
+            return $"0000:00:{slot:x2}.{function}";
+        throw new LabException($"device \"{specification}\": addr is SLOT or SLOT.FUNCTION, slot 0-1f in hexadecimal, function 0-7");
+    }
+}
