@@ -17,10 +17,11 @@ internal sealed class SysfsPciFunction : IPciFunction
     private readonly string _directory;
     private readonly SafeFileHandle _config;
     private readonly SafeFileHandle _irq;
+    private readonly Action _onClose;
 
-    private SysfsPciFunction(HostBdf bdf, string directory, byte cacheLineSize)
+    private SysfsPciFunction(HostBdf bdf, string directory, byte cacheLineSize, Action onClose)
     {
-        (Bdf, _directory, CacheLineSize) = (bdf, directory, cacheLineSize);
+        (Bdf, _directory, CacheLineSize, _onClose) = (bdf, directory, cacheLineSize, onClose);
         VendorId = ReadHexId("vendor");
         DeviceId = ReadHexId("device");
         Resources = [.. File.ReadLines($"{directory}/resource").Take(7).Select(ParseResource)];
@@ -30,12 +31,13 @@ internal sealed class SysfsPciFunction : IPciFunction
         _irq = File.OpenHandle($"{directory}/irq", FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
     }
 
+    /// <param name="onClose">Runs once, when the function is disposed.</param>
     /// <exception cref="PciFunctionUnavailableException">Its files cannot be used, or its header is of no kind a guest can be given.</exception>
-    public static SysfsPciFunction Open(HostBdf bdf, string directory, byte cacheLineSize)
+    public static SysfsPciFunction Open(HostBdf bdf, string directory, byte cacheLineSize, Action onClose)
     {
         try
         {
-            var function = new SysfsPciFunction(bdf, directory, cacheLineSize);
+            var function = new SysfsPciFunction(bdf, directory, cacheLineSize, onClose);
             if (function.Objection() is not { } objection) return function;
             function.Dispose();
             throw new PciFunctionUnavailableException(bdf, objection);
@@ -103,8 +105,10 @@ internal sealed class SysfsPciFunction : IPciFunction
 
     public void Dispose()
     {
+        if (_config.IsClosed) return;
         _config.Dispose();
         _irq.Dispose();
+        _onClose();
     }
 
     /// <summary>A file that shows less than it should, or a header neither of a device nor of a bridge.</summary>

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 
@@ -15,6 +16,9 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
     private readonly string _bus = root.TrimEnd('/') + "/sys/bus";
     private readonly string _cacheLine = root.TrimEnd('/') + "/sys/devices/system/cpu/cpu0/cache/index0/coherency_line_size";
 
+    /// <summary>The functions that are with a guest now.</summary>
+    private readonly ConcurrentDictionary<HostBdf, bool> _given = new();
+
     public IPciFunction Open(HostBdf bdf)
     {
         var directory = $"{_bus}/pci/devices/{bdf}";
@@ -25,7 +29,17 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
             throw new PciFunctionUnavailableException(bdf,
                 $"not set aside for guests: {(driver is null ? "it has no driver" : $"driver {driver} has it")}, {StubDriver} should; run: xl pci-assignable-add {bdf}");
 
-        return SysfsPciFunction.Open(bdf, directory, ReadCacheLineSize());
+        if (!_given.TryAdd(bdf, true))
+            throw new PciFunctionUnavailableException(bdf, "already given to a guest; detach it there first: xl pci-detach");
+        try
+        {
+            return SysfsPciFunction.Open(bdf, directory, ReadCacheLineSize(), onClose: () => _given.TryRemove(bdf, out _));
+        }
+        catch
+        {
+            _given.TryRemove(bdf, out _);
+            throw;
+        }
     }
 
     public bool KernelBackendServes(DomainId guest, int deviceId) =>

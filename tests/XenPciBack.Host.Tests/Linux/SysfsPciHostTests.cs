@@ -156,6 +156,18 @@ public sealed class SysfsPciHostTests : IDisposable
     }
 
     [Fact]
+    public void A_function_is_given_to_one_guest_at_a_time()
+    {
+        var host = new SysfsPciHost(_root.WithDevice(Nic, "pciback", ConfigOf(256)).Path);
+        using (host.Open(HostBdf.Parse(Nic)))
+        {
+            var e = Assert.Throws<PciFunctionUnavailableException>(() => host.Open(HostBdf.Parse(Nic)));
+            Assert.Contains("already given to a guest", e.Message, StringComparison.Ordinal);
+        }
+        host.Open(HostBdf.Parse(Nic)).Dispose();
+    }
+
+    [Fact]
     public void The_kernel_backend_serves_a_guest_when_it_is_bound_to_its_directory()
     {
         _root.With("/sys/bus/xen-backend/drivers/xen-pciback/pci-7-0/uevent", "");
@@ -169,7 +181,7 @@ public sealed class SysfsPciHostTests : IDisposable
     public void A_function_of_this_machine_reads_the_same_as_its_config_file()
     {
         var name = RealPciFactAttribute.AnyDevice!;
-        using var function = SysfsPciFunction.Open(HostBdf.Parse(name), $"/sys/bus/pci/devices/{name}", cacheLineSize: 16);
+        using var function = SysfsPciFunction.Open(HostBdf.Parse(name), $"/sys/bus/pci/devices/{name}", cacheLineSize: 16, onClose: () => { });
         Assert.Equal((PciOpError.Success, (uint)(function.DeviceId << 16 | function.VendorId)), Read(function, 0, 4));
 
         var file = File.ReadAllBytes($"/sys/bus/pci/devices/{name}/config");
