@@ -1,0 +1,56 @@
+using System.Net.Sockets;
+using XenPciBack.Protocol.XenStoreWire;
+
+namespace XenPciBack.XenStore.Tests;
+
+/// <summary>The other end of one client's socket, played by the test byte by byte.</summary>
+internal sealed class ScriptedPeer : IDisposable
+{
+    private readonly Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+    private readonly string path = TemporarySocket.NewPath();
+    private Socket connection = null!;
+
+    private ScriptedPeer()
+    {
+        listener.Bind(new UnixDomainSocketEndPoint(path));
+        listener.Listen();
+    }
+
+    public static async Task<(ScriptedPeer Peer, XenStoreClient Client)> ConnectAsync(XenStoreClientOptions options)
+    {
+        var peer = new ScriptedPeer();
+        var accepted = peer.listener.AcceptAsync(TestContext.Current.CancellationToken);
+        var client = await XenStoreClient.ConnectAsync(
+            XenStoreEndpoint.Socket(peer.path), options, TestContext.Current.CancellationToken);
+        peer.connection = await accepted;
+        return (peer, client);
+    }
+
+    public async Task<(XenStoreHeader Header, byte[] Payload)> ReceiveAsync()
+    {
+        var header = new byte[XenStoreHeader.Size];
+        await FillAsync(header);
+        var payload = new byte[XenStoreHeader.Read(header).PayloadLength];
+        await FillAsync(payload);
+        return (XenStoreHeader.Read(header), payload);
+    }
+
+    public async Task SendAsync(params byte[] bytes) =>
+        Assert.Equal(bytes.Length, await connection.SendAsync(bytes, TestContext.Current.CancellationToken));
+
+    public Task SendAsync(XenStoreMessageType type, uint requestId, string text) =>
+        SendAsync(XenStoreFrame.Encode(type, requestId, 0, System.Text.Encoding.Latin1.GetBytes(text)));
+
+    public void Dispose()
+    {
+        connection?.Dispose();
+        listener.Dispose();
+        File.Delete(path);
+    }
+
+    private async Task FillAsync(Memory<byte> buffer)
+    {
+        while (!buffer.IsEmpty)
+            buffer = buffer[await connection.ReceiveAsync(buffer, TestContext.Current.CancellationToken)..];
+    }
+}
