@@ -73,8 +73,7 @@ public readonly record struct XenStorePath
     /// <summary>The node <paramref name="below"/> (one name or several joined by slashes) under <paramref name="path"/>.</summary>
     /// <exception cref="ArgumentException"><paramref name="below"/> is not a relative path, or the whole is too long.</exception>
     public static XenStorePath operator /(XenStorePath path, string below) =>
-        below.StartsWith('/') ? throw new ArgumentException($"\"{below}\" is absolute and cannot stand below {path}.", nameof(below))
-        : path.text is null ? new("/" + below)
+        below is "" or ['/', ..] ? throw new ArgumentException($"\"{below}\" cannot stand below {path}.", nameof(below))
         : new(path.text + "/" + below);
 
     /// <summary>The node whose name is a decimal number, such as a domid or a device index.</summary>
