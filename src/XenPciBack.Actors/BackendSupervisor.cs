@@ -36,7 +36,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private sealed record Listed(IReadOnlyList<BackendDirectory> Directories, XenStoreWatch Watch);
     private sealed record ListingFailed(Exception Cause);
 
-    private BackendSupervisor(XenStoreClient client, XenHost host, BackendSettings settings)
+    public BackendSupervisor(XenStoreClient client, XenHost host, BackendSettings settings)
     {
         (_client, _host, _settings) = (client, host, settings);
         _root = BackendDirectory.RootOf(settings.Domain);

@@ -24,7 +24,7 @@ internal sealed class DeviceActor : ReceiveActor
     /// <param name="NotReset">null if the device was reset, else why not.</param>
     public sealed record Released(HostBdf Device, string? NotReset);
 
-    private DeviceActor(DomainId guest, IPciFunction function, VirtualConfigSpace config)
+    public DeviceActor(DomainId guest, IPciFunction function, VirtualConfigSpace config)
     {
         (_function, _config) = (function, config);
         _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", function.Bdf.ToString());

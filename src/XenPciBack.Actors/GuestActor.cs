@@ -54,7 +54,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
-    private GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings)
+    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings)
     {
         (_directory, _host, _settings) = (directory, host, settings);
         _connection = new GuestConnection(directory.Guest);
