@@ -1,0 +1,36 @@
+using XenPciBack.Protocol;
+
+namespace XenPciBack.Simulation.Guests;
+
+/// <summary>How a frontend behaves. The defaults are Linux's pcifront; the rest are the ways of going wrong.</summary>
+public sealed record FrontendOptions
+{
+    /// <summary>The <c>magic</c> node; null publishes none.</summary>
+    public string? Magic { get; init; } = "7";
+
+    /// <summary>Published as <c>pci-op-ref</c> instead of the page's own reference.</summary>
+    public GrantReference? PublishedGrant { get; init; }
+
+    /// <summary>Published as <c>event-channel</c> instead of its own port.</summary>
+    public RemotePort? PublishedPort { get; init; }
+
+    /// <summary>Never looks at its device: a guest without a driver.</summary>
+    public bool IsSilent { get; init; }
+
+    /// <summary>Writes Connected (4) where Initialised (3) belongs, before the backend has mapped anything.</summary>
+    public bool ConnectsEarly { get; init; }
+
+    /// <summary>Writes Initialised inside the transaction that publishes page and port, as Mini-OS does.</summary>
+    public bool SwitchesStateInTransaction { get; init; }
+
+    /// <summary>Sets the flag that says it can process AER requests.</summary>
+    public bool TakesAer { get; init; } = true;
+
+    /// <summary>A request not answered by then is given up: 2 s in Linux.</summary>
+    public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>The longest single wait for an event while a request is out: 3 s in Linux. The clock is looked at after it.</summary>
+    public TimeSpan PollTimeout { get; init; } = TimeSpan.FromSeconds(3);
+
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+}

@@ -1,0 +1,113 @@
+using System.Collections.Concurrent;
+using XenPciBack.Host;
+using XenPciBack.Protocol;
+using XenPciBack.Simulation.Guests;
+using XenPciBack.Simulation.Hypervisor;
+using XenPciBack.Simulation.Pci;
+using XenPciBack.Simulation.Toolstack;
+using XenPciBack.Simulation.XenStored;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Simulation;
+
+/// <summary>
+/// A whole Xen host in this process: a xenstored on a Unix socket, grants, event channels, PCI devices, a toolstack, and guests
+/// with a frontend. A backend gets it through the ports of <see cref="XenHost"/> and cannot tell it from a real one.
+/// </summary>
+public sealed class SimulatedXenHost : IAsyncDisposable
+{
+    private readonly XenStoreClient _toolstackStore;
+    private readonly ConcurrentDictionary<DomainId, SimulatedGuest> _guests = new();
+    private int _lastDomain;
+
+    private SimulatedXenHost(EmbeddedXenStored xenStored, XenStoreClient toolstackStore, TimeSpan? toolstackPatience) =>
+        (XenStored, _toolstackStore, Toolstack) = (xenStored, toolstackStore, new SimulatedToolstack(toolstackStore, toolstackPatience));
+
+    public EmbeddedXenStored XenStored { get; }
+    public SimulatedToolstack Toolstack { get; }
+    public SimulatedPciHost Pci { get; } = new();
+    public GuestGrants Grants { get; } = new();
+    public GuestPorts Ports { get; } = new();
+    public IReadOnlyCollection<SimulatedGuest> Guests => [.. _guests.Values.OrderBy(g => g.Id.Value)];
+
+    /// <summary>What dom0 still holds of any guest: mapped pages, bound ports and open functions. "nothing" when a backend has let go of all.</summary>
+    public string HeldByDom0 =>
+        (Grants.Mapped, Ports.Bound, Pci.OpenFunctions) is var (pages, ports, functions) && pages + ports + functions == 0
+            ? "nothing"
+            : $"{pages} pages, {ports} ports, {functions} functions";
+
+    /// <param name="socketPath">Where its xenstored listens; at most about 100 bytes.</param>
+    /// <param name="toolstackPatience">How long the toolstack waits for a backend to be Connected before each step of a hot-plug: 10 s as in libxl.</param>
+    public static async Task<SimulatedXenHost> StartAsync(string socketPath, TimeSpan? toolstackPatience = null)
+    {
+        var xenStored = EmbeddedXenStored.Start(socketPath);
+        try
+        {
+            return new SimulatedXenHost(xenStored, await XenStoreClient.ConnectAsync(xenStored.Endpoint).ConfigureAwait(false), toolstackPatience);
+        }
+        catch
+        {
+            await xenStored.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// What one daemon process opens. Disposing it is that process's end: its mappings and ports go, the guests' ends stay, and
+    /// opening another one is the daemon's restart.
+    /// </summary>
+    public XenHost OpenHost() => new(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(), Pci);
+
+    /// <summary><c>xl create</c>: a new domain with devices, and its frontend started. Returns before it is connected.</summary>
+    public async Task<SimulatedGuest> CreateGuestAsync(string name, IReadOnlyCollection<HostBdf> devices, FrontendOptions? frontend = null)
+    {
+        var id = new DomainId(Interlocked.Increment(ref _lastDomain));
+        XenStored.IntroduceDomain(id.Value);
+        await Toolstack.CreateDomainAsync(id, name).ConfigureAwait(false);
+        foreach (var device in devices) await Toolstack.AddAtCreationAsync(id, device).ConfigureAwait(false);
+        var store = await XenStored.ConnectAsDomain(id.Value).ConfigureAwait(false);
+        return _guests[id] = new SimulatedGuest(id, name, await SimulatedFrontend.StartAsync(id, store, Grants, Ports, frontend).ConfigureAwait(false));
+    }
+
+    /// <summary><c>xl destroy</c>: devices detached while the guest still runs, then the domain ends and its nodes are removed.</summary>
+    public async Task DestroyGuestAsync(SimulatedGuest guest)
+    {
+        await Toolstack.RemoveDevicesAsync(guest.Id).ConfigureAwait(false);
+        await EndDomainAsync(guest).ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// The guest shuts down in good order: its frontend closes, then the toolstack cleans up as for <c>xl destroy</c>. Devices no
+    /// longer detach then, so that the toolstack's patience passes for each.
+    /// </summary>
+    public async Task ShutDownGuestAsync(SimulatedGuest guest)
+    {
+        await guest.Frontend.CloseAsync().ConfigureAwait(false);
+        XenStored.AnnounceShutdown();
+        await DestroyGuestAsync(guest).ConfigureAwait(false);
+    }
+
+    /// <summary>The guest is gone from one moment to the next: no state is written, pages and ports vanish, and no toolstack has cleaned up yet.</summary>
+    public async Task CrashGuestAsync(SimulatedGuest guest)
+    {
+        _guests.TryRemove(guest.Id, out _);
+        await guest.Frontend.DisposeAsync().ConfigureAwait(false);
+        Ports.CloseAll(guest.Id);
+        Grants.RevokeAll(guest.Id);
+        XenStored.AnnounceShutdown();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var guest in _guests.Values) await guest.Frontend.DisposeAsync().ConfigureAwait(false);
+        await _toolstackStore.DisposeAsync().ConfigureAwait(false);
+        await XenStored.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private async Task EndDomainAsync(SimulatedGuest guest)
+    {
+        await CrashGuestAsync(guest).ConfigureAwait(false);
+        await Toolstack.RemoveDomainAsync(guest.Id).ConfigureAwait(false);
+        XenStored.ReleaseDomain(guest.Id.Value);
+    }
+}

@@ -1,0 +1,97 @@
+using XenPciBack.Host;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.SharedPage;
+using XenPciBack.Protocol.XenStoreWire;
+using XenPciBack.Simulation.Toolstack;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Simulation.Tests.Guests;
+
+/// <summary>
+/// The least a frontend needs on the other side: the test plays the handshake line by line, requests are answered from the
+/// hardware without any policy but the address, each device in the slot of its index.
+/// </summary>
+internal sealed class ScriptedBackend(SimulatedXenHost machine, DomainId guest) : IAsyncDisposable
+{
+    private readonly XenHost _host = machine.OpenHost();
+    private readonly SortedDictionary<uint, IPciFunction> _byDevFn = [];
+    private XenStoreClient _store = null!;
+    private IGrantMapping? _page;
+    private IEventChannel? _channel;
+
+    public XenStorePath Directory { get; } = SimulatedToolstack.BackendOf(guest);
+
+    public static async Task<ScriptedBackend> StartAsync(SimulatedXenHost machine, DomainId guest)
+    {
+        var backend = new ScriptedBackend(machine, guest);
+        backend._store = await XenStoreClient.ConnectAsync(machine.XenStored.Endpoint);
+        return backend;
+    }
+
+    public Task<string?> ReadAsync(XenStorePath path) => _store.ReadAsync(path);
+
+    public Task WriteAsync(string name, string value) => _store.WriteAsync(Directory / name, value);
+
+    public void Export(string bdf, uint devFn) => _byDevFn[devFn] = _host.Pci.Open(HostBdf.Parse(bdf));
+
+    public void Withdraw(uint devFn)
+    {
+        _byDevFn.Remove(devFn, out var function);
+        function?.Dispose();
+    }
+
+    /// <summary>Publishes one root, waits for the guest's page and port, and connects.</summary>
+    public async Task ConnectAsync(string root = "0000:00")
+    {
+        await WriteAsync("root-0", root);
+        await WriteAsync("root_num", "1");
+        await WriteAsync("state", "3");
+        var frontend = SimulatedToolstack.FrontendOf(guest);
+        await WaitForAsync(frontend / "state", "3");
+        _page = _host.Grants.Map(guest, new GrantReference(uint.Parse((await _store.ReadAsync(frontend / "pci-op-ref"))!)));
+        _channel = _host.EventChannels.Bind(guest, new RemotePort(uint.Parse((await _store.ReadAsync(frontend / "event-channel"))!)), Serve);
+        // Bind may run Serve before _channel is there to unmask.
+        _channel.Unmask();
+        await WriteAsync("state", "4");
+    }
+
+    public async Task WaitForAsync(XenStorePath path, string value)
+    {
+        for (var ct = Patience.Token; await _store.ReadAsync(path) != value; ct.ThrowIfCancellationRequested()) await Task.Delay(1);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var function in _byDevFn.Values) function.Dispose();
+        _host.Dispose();
+        await _store.DisposeAsync();
+    }
+
+    private void Serve()
+    {
+        var page = new SharedPageView(_page!.Page);
+        while (page.HasRequest)
+        {
+            page.Complete(Answer(page.CopyRequest()));
+            _channel?.Notify();
+        }
+        _channel?.Unmask();
+    }
+
+    private PciAnswer Answer(PciRequest request)
+    {
+        if (request.Segment != 0 || request.Bus != 0 || !_byDevFn.TryGetValue(request.DevFn, out var function)) return new(PciOpError.DeviceNotFound, request.Value);
+        switch (request.Code)
+        {
+            case PciOpCode.ConfRead:
+                return new(function.Read(request.Offset, request.Size, out var value), value);
+            case PciOpCode.ConfWrite:
+                return new(function.Write(request.Offset, request.Size, request.Value), request.Value);
+            case PciOpCode.EnableMsix:
+                return new(PciOpError.Success, 0, [.. request.MsixEntries.Select(e => (ushort)(100 + e))]);
+            default:
+                return new(PciOpError.NotImplemented, request.Value);
+        }
+    }
+}
