@@ -20,6 +20,7 @@ internal sealed class ClientConnection : IDisposable
     private readonly Lock gate = new();
     private readonly HashSet<(string Path, string Token)> queuedEvents = [];
     private int queuedBytes;
+    private volatile bool isClosed;
 
     public ClientConnection(Socket socket, int domid)
     {
@@ -45,9 +46,10 @@ internal sealed class ClientConnection : IDisposable
 
     public void Dispose()
     {
+        isClosed = true;
         outbox.Writer.TryComplete();
-        replyWritten.Release(); // lets the reader find the socket closed
         socket.Dispose();
+        replyWritten.Release(); // for a reader that waits for a reply which nobody will write
     }
 
     private void QueueEvent(string path, string token)
@@ -79,6 +81,8 @@ internal sealed class ClientConnection : IDisposable
             {
                 handle(this, frame.Header, buffer.AsMemory(XenStoreHeader.Size, (int)frame.Header.PayloadLength));
                 await replyWritten.WaitAsync().ConfigureAwait(false);
+                if (isClosed)
+                    return;
                 filled -= frame.FrameLength;
                 buffer.AsSpan(frame.FrameLength, filled).CopyTo(buffer);
             }
