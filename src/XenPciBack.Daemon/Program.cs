@@ -9,11 +9,12 @@ using XenPciBack.XenStore;
 var root = new RootCommand("xenpciback - the PCI backend of a Xen host as a daemon")
 {
     RunCommand.Create(),
+    DemoCommand.Create(),
 };
 
 try
 {
-    return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+    return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromMinutes(1) });
 }
 catch (SettingsException e)
 {

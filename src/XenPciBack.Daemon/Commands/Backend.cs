@@ -2,6 +2,7 @@ using Akka.Hosting;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Serilog;
+using Serilog.Events;
 using XenPciBack.Actors;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Logging;
@@ -20,6 +21,7 @@ internal static class Backend
         builder.Services.AddAkka("xenpciback", akka => akka
             .ConfigureLoggers(loggers =>
             {
+                loggers.LogLevel = settings.LogLevel < LogEventLevel.Information ? Akka.Event.LogLevel.DebugLevel : Akka.Event.LogLevel.InfoLevel;
                 loggers.ClearLoggers();
                 loggers.AddLogger<SerilogAkkaLogger>();
             })

@@ -8,13 +8,15 @@ namespace XenPciBack.Daemon.Logging;
 /// <summary>Log lines on the console: time, level, whom it is about (guest, device), text.</summary>
 internal static class ConsoleLog
 {
-    private const string Line = "{Timestamp:HH:mm:ss.fff} {Level:u3} {About}{Message:lj}{NewLine}{Exception}";
+    public const string Line = "{Timestamp:HH:mm:ss.fff} {Level:u3} {About}{Message:lj}{NewLine}{Exception}";
 
-    public static Logger Create(LogEventLevel level) => new LoggerConfiguration()
-        .MinimumLevel.Is(level)
-        .Enrich.With<About>()
-        .WriteTo.Console(outputTemplate: Line, formatProvider: CultureInfo.InvariantCulture)
-        .CreateLogger();
+    public static Logger Create(LogEventLevel level) =>
+        Start(level).WriteTo.Console(outputTemplate: Line, formatProvider: CultureInfo.InvariantCulture).CreateLogger();
+
+    /// <summary>The same lines, kept for a screen instead of printed.</summary>
+    public static Logger CreateFor(RecentLog screen, LogEventLevel level) => Start(level).WriteTo.Sink(screen).CreateLogger();
+
+    private static LoggerConfiguration Start(LogEventLevel level) => new LoggerConfiguration().MinimumLevel.Is(level).Enrich.With<About>();
 
     /// <summary>Puts domid and BDF, where a line has them, in front of its text.</summary>
     private sealed class About : ILogEventEnricher

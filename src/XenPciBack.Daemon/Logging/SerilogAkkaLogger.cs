@@ -28,10 +28,14 @@ internal sealed class SerilogAkkaLogger : ReceiveActor, IRequiresMessageQueue<IL
             foreach (var (name, value) in properties)
                 log = log.ForContext(name, value);
 
-        if (logged.Message is LogMessage message && logged.LogClass.FullName?.StartsWith(OwnNamespace, StringComparison.Ordinal) == true)
-            log.Write(LevelOf(logged), logged.Cause, message.Format, [.. message.Parameters()]);
+        var level = LevelOf(logged);
+        if (logged.LogClass.FullName?.StartsWith(OwnNamespace, StringComparison.Ordinal) != true)
+            // What Akka finds worth telling is rarely about guests.
+            log.Write(level == LogEventLevel.Information ? LogEventLevel.Debug : level, logged.Cause, "{Text:l}", logged.Message.ToString());
+        else if (logged.Message is LogMessage message)
+            log.Write(level, logged.Cause, message.Format, [.. message.Parameters()]);
         else
-            log.Write(LevelOf(logged), logged.Cause, "{Text:l}", logged.Message.ToString());
+            log.Write(level, logged.Cause, "{Text:l}", logged.Message.ToString());
     }
 
     private static LogEventLevel LevelOf(LogEvent logged) => logged.LogLevel() switch

@@ -17,10 +17,10 @@ public sealed class SimulatedPciHost : IPciHost
     private readonly ConcurrentDictionary<HostBdf, PciFunctionModel> _functions = new();
     private readonly ConcurrentDictionary<HostBdf, string> _drivers = new();
     private readonly ConcurrentDictionary<(DomainId, int), bool> _servedByKernel = new();
-    private int _open;
+    private readonly ConcurrentDictionary<HostBdf, bool> _given = new();
 
     /// <summary>Functions opened and not disposed. 0 when the backend has let go of everything.</summary>
-    public int OpenFunctions => Volatile.Read(ref _open);
+    public int OpenFunctions => _given.Count;
 
     public IEnumerable<PciFunctionModel> Functions => _functions.Values.OrderBy(f => f.Bdf.ToString(), StringComparer.Ordinal);
 
@@ -59,7 +59,7 @@ public sealed class SimulatedPciHost : IPciHost
             throw new PciFunctionUnavailableException(bdf,
                 $"not set aside for guests: {(driver is null ? "it has no driver" : $"driver {driver} has it")}, {StubDriver} should; run: xl pci-assignable-add {bdf}");
         if ((function.Read(0x0E, 1) & 0x7F) > 1) throw new PciFunctionUnavailableException(bdf, "neither a device nor a PCI bridge");
-        Interlocked.Increment(ref _open);
+        if (!_given.TryAdd(bdf, true)) throw new PciFunctionUnavailableException(bdf, "already given to a guest; detach it there first: xl pci-detach");
         return new OpenFunction(this, function);
     }
 
@@ -95,7 +95,7 @@ public sealed class SimulatedPciHost : IPciHost
 
         public void Dispose()
         {
-            if (Interlocked.Exchange(ref _disposed, 1) == 0) Interlocked.Decrement(ref host._open);
+            if (Interlocked.Exchange(ref _disposed, 1) == 0) host._given.TryRemove(Bdf, out _);
         }
 
         private PciOpError Outcome => function.IsPresent ? PciOpError.Success : PciOpError.DeviceNotFound;

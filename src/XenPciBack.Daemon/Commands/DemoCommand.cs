@@ -1,0 +1,157 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
+using Akka.Actor;
+using Microsoft.Extensions.DependencyInjection;
+using Serilog;
+using Spectre.Console;
+using XenPciBack.Daemon.Configuration;
+using XenPciBack.Daemon.Demo;
+using XenPciBack.Daemon.Logging;
+using XenPciBack.Simulation;
+using XenPciBack.Simulation.Guests;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Daemon.Commands;
+
+/// <summary><c>xenpciback demo</c>: the same backend on an embedded Xen host, with three guests and six devices.</summary>
+internal static class DemoCommand
+{
+    // Milliseconds on a quiet machine; a busy one gets all the time it may need.
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
+
+    public static Command Create()
+    {
+        var once = new Option<bool>("--once") { Description = "End by itself, with a summary, when every guest has found its devices and let go of them" };
+        var socket = new Option<string?>("--xenstored-socket") { Description = "Where the embedded xenstored listens (default: a new directory under the temporary one)", HelpName = "PATH" };
+        var config = new Option<string?>("--config") { Description = "Settings that override the built-in ones", HelpName = "FILE" };
+        var command = new Command("demo", "Serve three guests of an embedded Xen host, on any machine") { once, socket, config };
+        command.SetAction((parse, stop) => RunAsync(parse.GetValue(once), parse.GetValue(socket), parse.GetValue(config), stop));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(bool once, string? socket, string? config, CancellationToken stop)
+    {
+        var settings = SettingsReader.Load(config);
+        var recentLog = new RecentLog(isShownHere: AnsiConsole.Profile.Out.IsTerminal);
+        Log.Logger = recentLog.IsShownHere ? ConsoleLog.CreateFor(recentLog, settings.LogLevel) : ConsoleLog.Create(settings.LogLevel);
+
+        using var directory = socket is null ? new TemporaryDirectory() : null;
+        socket ??= Path.Combine(directory!.Path, "xenstored");
+        await using var xen = await DemoHost.StartAsync(socket);
+        Console.WriteLine($"""
+            An embedded Xen host with {DemoHost.DeviceCount} PCI devices. Its xenstore is open to Debian's own tools:
+              XENSTORED_PATH={socket} xenstore-ls -f
+            """);
+
+        using var host = xen.OpenHost();
+        await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Socket(socket), settings.XenStore, stop);
+        using var backend = Backend.Build(settings, host, client);
+        var board = new DemoBoard(xen);
+        board.Follow(backend.Services.GetRequiredService<ActorSystem>());
+        await backend.StartAsync(stop);
+        try
+        {
+            return await ShowAsync(xen, new DemoScreen(board, recentLog), once, stop);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            return ExitCode.Success;
+        }
+        finally
+        {
+            await backend.StopAsync(CancellationToken.None);
+        }
+    }
+
+    private static async Task<int> ShowAsync(SimulatedXenHost xen, DemoScreen screen, bool once, CancellationToken stop)
+    {
+        var clock = Stopwatch.StartNew();
+        IReadOnlyList<string> failures = [];
+        await screen.ShowWhileAsync(async () => failures = await ConnectGuestsAsync(xen, stop));
+        var connectedIn = clock.Elapsed;
+
+        foreach (var guest in xen.Guests)
+        {
+            Console.WriteLine();
+            Console.WriteLine($"{guest.Name} (domain {guest.Id}) sees:");
+            Console.Write(Lspci.Describe(guest.Frontend.Devices));
+        }
+        Console.WriteLine();
+        var (guests, devices) = (DemoHost.Guests.Count - failures.Count, xen.Guests.Sum(g => g.Frontend.Devices.Length));
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{guests} guests connected, {devices} devices enumerated in {connectedIn.TotalSeconds:0.0} s"));
+
+        if (failures.Count > 0) return Fail(failures);
+        if (!once)
+        {
+            Console.WriteLine("Serving until Ctrl-C.");
+            await screen.ShowWhileAsync(() => ReadConfigAsync(xen, stop));
+        }
+
+        foreach (var guest in xen.Guests) await xen.DestroyGuestAsync(guest);
+        if (!await ComesTrueAsync(() => xen.HeldByDom0 == "nothing", stop)) return Fail([$"the backend still holds {xen.HeldByDom0} of guests that are gone"]);
+        Console.WriteLine("Every guest is gone; every page, port and device was released.");
+        return ExitCode.Success;
+    }
+
+    private static int Fail(IReadOnlyList<string> failures)
+    {
+        foreach (var failure in failures) Console.Error.WriteLine($"xenpciback: {failure}");
+        return ExitCode.Failure;
+    }
+
+    /// <returns>What went wrong, a line for each guest that did not get its devices.</returns>
+    private static async Task<IReadOnlyList<string>> ConnectGuestsAsync(SimulatedXenHost xen, CancellationToken stop)
+    {
+        var outcomes = await Task.WhenAll(DemoHost.Guests.Select(async plan =>
+        {
+            var guest = await xen.CreateGuestAsync(plan.Name, [.. plan.Devices]);
+            using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop);
+            patience.CancelAfter(Patience);
+            try
+            {
+                await guest.Frontend.WaitUntilConnectedAsync(patience.Token);
+            }
+            catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+            {
+                return $"guest {plan.Name} was not connected within {Patience.TotalSeconds} s; its frontend is in state {guest.Frontend.State}";
+            }
+            return guest.Frontend.Devices.Length == plan.Devices.Count ? null : $"guest {plan.Name} found {guest.Frontend.Devices.Length} of its {plan.Devices.Count} devices";
+        }));
+        return [.. outcomes.OfType<string>()];
+    }
+
+    /// <summary>A little traffic, so that there is something to see: every guest looks at its devices once a second.</summary>
+    private static async Task ReadConfigAsync(SimulatedXenHost xen, CancellationToken stop)
+    {
+        using var tick = new PeriodicTimer(TimeSpan.FromSeconds(1));
+        try
+        {
+            while (await tick.WaitForNextTickAsync(stop))
+                foreach (var guest in xen.Guests)
+                    await guest.Frontend.ReadConfigAsync(0, 0, 0, 0, 4);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            Console.WriteLine();
+        }
+    }
+
+    private static async Task<bool> ComesTrueAsync(Func<bool> condition, CancellationToken stop)
+    {
+        var clock = Stopwatch.StartNew();
+        while (!condition())
+        {
+            if (clock.Elapsed > Patience || stop.IsCancellationRequested) return condition();
+            await Task.Delay(TimeSpan.FromMilliseconds(10), CancellationToken.None);
+        }
+        return true;
+    }
+
+    private sealed class TemporaryDirectory : IDisposable
+    {
+        public string Path { get; } = Directory.CreateTempSubdirectory("xenpciback-").FullName;
+
+        public void Dispose() => Directory.Delete(Path, recursive: true);
+    }
+}

@@ -1,0 +1,116 @@
+using Akka.Actor;
+using Akka.Configuration;
+using Akka.TestKit.Xunit2;
+using XenPciBack.Host;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.XenStoreWire;
+using XenPciBack.Simulation;
+using XenPciBack.Simulation.Pci.Devices;
+using XenPciBack.Simulation.Toolstack;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Actors.Tests;
+
+/// <summary>
+/// The whole actor system on a simulated host: xenstored on a socket, guests with their own frontends. Nothing in it is a mock.
+/// </summary>
+public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFactory.ParseString(akka ?? Quiet).WithFallback(DataPlane.Configuration)), IAsyncLifetime
+{
+    protected const string Quiet = "akka { loglevel = OFF, stdout-loglevel = OFF }";
+
+    /// <summary>Long enough for the busiest machine; only ever spent by a failure.</summary>
+    protected static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+
+    protected static readonly HostBdf Nic = HostBdf.Parse("0000:03:00.0"), Sata = HostBdf.Parse("0000:00:1f.2"), Smbus = HostBdf.Parse("0000:00:1f.3"), Edu = HostBdf.Parse("0000:05:01.0");
+
+    protected static readonly BackendSettings Settings = new(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), StoreRetry: TimeSpan.FromMilliseconds(50));
+
+    private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
+    private XenHost? _host;
+    private XenStoreClient? _client;
+    private IActorRef? _backend;
+
+    protected SimulatedXenHost Xen { get; private set; } = null!;
+
+    /// <summary>A dom0 connection of the test's own.</summary>
+    protected XenStoreClient Store { get; private set; } = null!;
+
+    public async Task InitializeAsync()
+    {
+        Xen = await SimulatedXenHost.StartAsync(Path.Combine(_directory, "xenstored"));
+        Xen.Pci.Plug(Intel82574.At(Nic));
+        Xen.Pci.Plug(Ich9.Sata(Sata));
+        Xen.Pci.Plug(Ich9.Smbus(Smbus));
+        Xen.Pci.Plug(Simulation.Pci.Devices.Edu.At(Edu));
+        Store = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
+        await StartBackendAsync();
+    }
+
+    public async Task DisposeAsync()
+    {
+        await StopBackendAsync();
+        await Store.DisposeAsync();
+        await Xen.DisposeAsync();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    protected async Task StartBackendAsync(Func<XenHost, XenHost>? change = null)
+    {
+        _host = Xen.OpenHost();
+        _client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
+        var ready = CreateTestProbe();
+        Sys.EventStream.Subscribe(ready, typeof(BackendEvents.Ready));
+        _backend = Sys.StartPciBackend(_client, change?.Invoke(_host) ?? _host, Settings);
+        await ready.ExpectMsgAsync<BackendEvents.Ready>(Patience);
+    }
+
+    /// <summary>Ends the backend as the end of its process would: no goodbye to any guest.</summary>
+    protected async Task StopBackendAsync()
+    {
+        if (_backend is null) return;
+        await _backend.GracefulStop(Patience);
+        await _client!.DisposeAsync();
+        _host!.Dispose();
+        _backend = null;
+    }
+
+    protected async Task<SimulatedGuest> ConnectedGuestAsync(string name, params HostBdf[] devices)
+    {
+        var guest = await Xen.CreateGuestAsync(name, devices);
+        await guest.Frontend.WaitUntilConnectedAsync(Soon());
+        return guest;
+    }
+
+    protected static CancellationToken Soon() => new CancellationTokenSource(Patience).Token;
+
+    protected static XenStorePath BackendOf(SimulatedGuest guest) => SimulatedToolstack.BackendOf(guest.Id);
+
+    protected Task<string?> ReadAsync(SimulatedGuest guest, string node) => Store.ReadAsync(BackendOf(guest) / node);
+
+    protected Task<string?> ReadErrorAsync(SimulatedGuest guest) => Store.ReadAsync(new XenStorePath($"/local/domain/0/error/backend/pci/{guest.Id}/0/error"));
+
+    /// <summary>What the guest reads from a register of the device in this slot.</summary>
+    protected static async Task<uint> ReadConfigAsync(SimulatedGuest guest, uint devFn, int offset, int size)
+    {
+        var answer = await guest.Frontend.ReadConfigAsync(0, 0, devFn, offset, size);
+        Assert.Equal((0, false), (answer.Error, answer.TimedOut));
+        return answer.Value;
+    }
+
+    protected static async Task EventuallyAsync<T>(T expected, Func<Task<T>> actual)
+    {
+        var until = DateTime.UtcNow + Patience;
+        while (true)
+        {
+            var value = await actual();
+            if (EqualityComparer<T>.Default.Equals(value, expected) || DateTime.UtcNow > until)
+            {
+                Assert.Equal(expected, value);
+                return;
+            }
+            await Task.Delay(5);
+        }
+    }
+
+    protected static Task EventuallyAsync<T>(T expected, Func<T> actual) => EventuallyAsync(expected, () => Task.FromResult(actual()));
+}

@@ -1,0 +1,115 @@
+using XenPciBack.Simulation.Guests;
+using XenPciBack.Simulation.Toolstack;
+
+namespace XenPciBack.Actors.Tests;
+
+/// <summary>From xl create to xl destroy, as the guest and the toolstack see it.</summary>
+public class GuestLifeTests : BackendTest
+{
+    [Fact]
+    public async Task A_guest_with_two_devices_connects_and_finds_both()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        Assert.Equal(["0000:00:00.0 8086:10d3", "0000:00:01.0 1234:11e8"], guest.Frontend.Devices.Select(d => $"{d.Address} {d.VendorId:x4}:{d.DeviceId:x4}"));
+        await EventuallyAsync("4", () => ReadAsync(guest, "state"));
+    }
+
+    [Fact]
+    public async Task The_backend_directory_is_what_the_kernels_backend_leaves()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        var written = new Dictionary<string, string?>();
+        foreach (var name in await Store.ListAsync(BackendOf(guest)) ?? []) written[name] = await ReadAsync(guest, name);
+        Assert.Equal(
+            new SortedDictionary<string, string?>
+            {
+                ["frontend"] = $"/local/domain/{guest.Id}/device/pci/0", ["frontend-id"] = $"{guest.Id}", ["online"] = "1", ["state"] = "4", ["domain"] = "web",
+                ["num_devs"] = "2", ["root-0"] = "0000:00", ["root_num"] = "1",
+                ["key-0"] = "0000:03:00.0", ["dev-0"] = "0000:03:00.0", ["opts-0"] = PciDeviceOptions.Default, ["state-0"] = "3", ["vdev-0"] = "0000:00:00.00",
+                ["key-1"] = "0000:05:01.0", ["dev-1"] = "0000:05:01.0", ["opts-1"] = PciDeviceOptions.Default, ["state-1"] = "3", ["vdev-1"] = "0000:00:01.00",
+            },
+            new SortedDictionary<string, string?>(written));
+        var permissions = await Store.GetPermissionsAsync(BackendOf(guest) / "vdev-0");
+        Assert.Equal(["n0", $"r{guest.Id}"], permissions!.Select(p => p.ToString()));
+    }
+
+    [Fact]
+    public async Task Functions_of_one_device_share_a_slot_under_their_own_numbers()
+    {
+        var guest = await ConnectedGuestAsync("storage", Sata, Smbus);
+        Assert.Equal(["0000:00:00.2", "0000:00:00.3"], guest.Frontend.Devices.Select(d => d.Address));
+    }
+
+    [Fact]
+    public async Task A_frontend_that_publishes_and_switches_state_in_one_transaction_connects_too()
+    {
+        var guest = await Xen.CreateGuestAsync("mini-os", [Edu], new FrontendOptions { SwitchesStateInTransaction = true, TakesAer = false });
+        await guest.Frontend.WaitUntilConnectedAsync(Soon());
+        Assert.Single(guest.Frontend.Devices);
+    }
+
+    [Fact]
+    public async Task Destroying_a_guest_releases_page_port_and_devices_and_leaves_nothing_in_the_store()
+    {
+        var gone = await ConnectedGuestAsync("web", Nic);
+        var stays = await ConnectedGuestAsync("lab", Edu);
+        await Xen.DestroyGuestAsync(gone);
+
+        await EventuallyAsync("1 pages, 1 ports, 1 functions", () => Xen.HeldByDom0);
+        Assert.Null(await Store.ListAsync(BackendOf(gone)));
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(stays, 0, 0, 4));
+    }
+
+    [Fact]
+    public async Task A_guest_that_crashes_is_let_go_once_the_toolstack_removes_it()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        await Xen.CrashGuestAsync(guest);
+        await Store.RemoveAsync(BackendOf(guest).Parent);
+        await Xen.Toolstack.RemoveDomainAsync(guest.Id);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+    }
+
+    [Fact]
+    public async Task A_device_let_go_by_one_guest_serves_the_next()
+    {
+        for (var i = 0; i < 3; i++)
+        {
+            var guest = await ConnectedGuestAsync($"web{i}", Nic);
+            await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0546);
+            await Xen.DestroyGuestAsync(guest);
+            await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        }
+        Assert.Equal(0x10D3_8086u, Xen.Pci[Nic].Read(0, 4));
+    }
+
+    [Fact]
+    public async Task Devices_come_to_and_leave_a_running_guest()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        await Xen.Toolstack.AttachAsync(guest.Id, Edu);
+        await guest.Frontend.WaitUntilAsync(f => f.Devices.Length == 2, Soon());
+        await Xen.Toolstack.DetachAsync(guest.Id, Nic);
+        await guest.Frontend.WaitUntilAsync(f => f.Devices.Length == 1, Soon());
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 0x08, 0, 4));
+        await EventuallyAsync("1 pages, 1 ports, 1 functions", () => Xen.HeldByDom0);
+    }
+
+    [Fact]
+    public async Task A_new_backend_takes_up_connected_guests_without_touching_their_state()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        await EventuallyAsync("4", () => ReadAsync(guest, "state"));
+        await StopBackendAsync();
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+
+        var changes = 0;
+        await using var watch = await Store.WatchAsync(BackendOf(guest), () => Interlocked.Increment(ref changes));
+        await StartBackendAsync();
+        await EventuallyAsync("1 pages, 1 ports, 2 functions", () => Xen.HeldByDom0);
+
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 0x08, 0, 4));
+        // The one call is the watch's own registration.
+        Assert.Equal(1, changes);
+    }
+}
