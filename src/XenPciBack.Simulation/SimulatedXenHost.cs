@@ -77,8 +77,9 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     }
 
     /// <summary>
-    /// The guest shuts down in good order: its frontend closes, then the toolstack cleans up as for <c>xl destroy</c>. Devices no
-    /// longer detach then, so that the toolstack's patience passes for each.
+    /// The guest shuts down in good order: its frontend closes, then the toolstack cleans up as for <c>xl destroy</c>. A backend that
+    /// has followed the frontend to Closing is not Connected any more, so the toolstack's patience passes for each device, as
+    /// with libxl.
     /// </summary>
     public async Task ShutDownGuestAsync(SimulatedGuest guest)
     {

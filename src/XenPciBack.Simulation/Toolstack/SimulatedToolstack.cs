@@ -148,8 +148,8 @@ public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPa
         var count = await CountAsync(guest, tx).ConfigureAwait(false);
         if (count == 1)
         {
-            await store.RemoveAsync(FrontendOf(guest), tx).ConfigureAwait(false);
-            await store.RemoveAsync(backend, tx).ConfigureAwait(false);
+            await CleanUpAsync(Domains / guest.Value, ["device", "pci", "0"], tx).ConfigureAwait(false);
+            await CleanUpAsync(Domains / 0, ["backend", "pci", $"{guest}", "0"], tx).ConfigureAwait(false);
             return;
         }
         foreach (var name in (string[])["state", "key", "dev", "vdev", "opts", "vdevfn", "name"])
@@ -162,6 +162,18 @@ public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPa
             }
         }
         await store.WriteAsync(backend / "num_devs", $"{count - 1}", tx).ConfigureAwait(false);
+    }
+
+    /// <summary>Removes a directory, then each one above it that is left with neither value nor children (libxl__xs_path_cleanup).</summary>
+    private async Task CleanUpAsync(XenStorePath home, string[] names, XenStoreTransaction tx)
+    {
+        await store.RemoveAsync(home / string.Join('/', names), tx).ConfigureAwait(false);
+        for (var depth = names.Length - 1; depth > 0; depth--)
+        {
+            var parent = home / string.Join('/', names[..depth]);
+            if (await store.ReadAsync(parent, tx).ConfigureAwait(false) is not "" || await store.ListAsync(parent, tx).ConfigureAwait(false) is not []) return;
+            await store.RemoveAsync(parent, tx).ConfigureAwait(false);
+        }
     }
 
     private async Task<int> FindAsync(DomainId guest, HostBdf device, XenStoreTransaction tx)

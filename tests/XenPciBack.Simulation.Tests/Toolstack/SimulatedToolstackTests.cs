@@ -118,7 +118,7 @@ public sealed class SimulatedToolstackTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Detaching_the_last_device_removes_both_directories()
+    public async Task Detaching_the_last_device_removes_both_directories_and_what_is_empty_above_them()
     {
         await _toolstack.AddAtCreationAsync(Guest, Nic);
         await _store.WriteAsync(Backend / "state", "4");
@@ -126,8 +126,9 @@ public sealed class SimulatedToolstackTests : IAsyncLifetime
         await WaitForAsync(Backend / "state", "7");
         await _store.WriteAsync(Backend / "state", "4");
         await detach;
-        Assert.False(await _store.ExistsAsync(Backend));
-        Assert.False(await _store.ExistsAsync(Frontend));
+        Assert.False(await _store.ExistsAsync(XenStorePath.Root / "local/domain/0/backend"));
+        Assert.False(await _store.ExistsAsync(XenStorePath.Root / "local/domain/5/device"));
+        Assert.True(await _store.ExistsAsync(XenStorePath.Root / "local/domain/5"));
     }
 
     [Fact]
