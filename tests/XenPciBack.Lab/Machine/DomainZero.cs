@@ -15,6 +15,7 @@ public sealed class DomainZero
 
     private readonly CommandChannel _commands;
     private readonly ConcurrentBag<MachineSocket> _freeConsoles;
+    private bool _daemonRuns;
 
     internal DomainZero(CommandChannel commands, IEnumerable<MachineSocket> consoles)
     {
@@ -54,6 +55,14 @@ public sealed class DomainZero
     public Task MakeAssignableAsync(params IEnumerable<string> bdfs) =>
         RunAsync($"modprobe xen-pciback && for bdf in {string.Join(' ', bdfs)}; do xl pci-assignable-add $bdf || exit; done");
 
+    /// <summary>Guests created from now on are served by this backend; the other one is told to let go.</summary>
+    public async Task UseAsync(Backend backend)
+    {
+        if (_daemonRuns && backend == Backend.Kernel) await StopDaemonAsync();
+        if (backend == Backend.Kernel) await UseKernelBackendAsync();
+        else if (!_daemonRuns) await StartDaemonAsync();
+    }
+
     /// <summary>Guests created from now on are served by the kernel's xen-pciback.</summary>
     public Task UseKernelBackendAsync() => RunAsync("modprobe xen-pciback && echo 1 > /sys/bus/xen-backend/drivers_autoprobe");
 
@@ -71,11 +80,13 @@ public sealed class DomainZero
         await WaitUntilAsync("the daemon to be ready or to end",
             $"grep -q 'xenpciback is ready' {DaemonLog} || ! kill -0 $(< /run/xenpciback.pid)", TimeSpan.FromMinutes(2));
         await RunAsync($"kill -0 $(< /run/xenpciback.pid) || {{ echo the daemon ended; tail -n 40 {DaemonLog}; exit 1; }}");
+        _daemonRuns = true;
     }
 
     /// <summary>Ends the daemon as systemd would, with SIGTERM, and waits until it is gone.</summary>
     public async Task StopDaemonAsync()
     {
+        _daemonRuns = false;
         await RunAsync("kill $(< /run/xenpciback.pid)");
         await WaitUntilAsync("the daemon to end", "! kill -0 $(< /run/xenpciback.pid) 2> /dev/null");
     }

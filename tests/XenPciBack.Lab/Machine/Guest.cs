@@ -55,22 +55,7 @@ public sealed class Guest : IAsyncDisposable
     internal static async Task<Guest> CreateAsync(
         DomainZero dom0, string name, IReadOnlyList<string> bdfs, GuestOptions options, MachineSocket console, Action<MachineSocket> freeConsole)
     {
-        var devices = string.Join(", ", bdfs.Select(bdf => options.DeviceOptions.Length == 0 ? $"\"{bdf}\"" : $"\"{bdf},{options.DeviceOptions}\""));
-        await dom0.RunAsync($"""
-            cat > /run/{name}.cfg << 'END'
-            type = "pv"
-            name = "{name}"
-            kernel = "/lab/vmlinuz"
-            ramdisk = "/lab/guest.initrd"
-            memory = {options.MemoryMiB}
-            vcpus = 1
-            extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192"
-            pci = [{devices}]
-            on_crash = "destroy"
-            {options.Configuration}
-            END
-            xl create /run/{name}.cfg
-            """);
+        await dom0.RunAsync($"{WriteConfiguration(name, bdfs, options)}\nxl create /run/{name}.cfg");
         var domainId = int.Parse(await dom0.RunAsync($"xl domid {name}"), CultureInfo.InvariantCulture);
         await dom0.RunAsync($"setsid /lab/guest-console $(/lab/port {console.Name}) {domainId} > /run/{name}.console 2>&1 &");
         var agent = new CommandChannel(await console.AcceptAsync(), $"guest {name}");
@@ -109,6 +94,26 @@ public sealed class Guest : IAsyncDisposable
         if (_gone) return;
         await _dom0.TryRunAsync($"xl destroy {Name}");
         await LeaveAsync();
+    }
+
+    /// <summary>A bash command that writes xl's configuration of the guest to /run/NAME.cfg.</summary>
+    internal static string WriteConfiguration(string name, IReadOnlyList<string> bdfs, GuestOptions options)
+    {
+        var devices = string.Join(", ", bdfs.Select(bdf => options.DeviceOptions.Length == 0 ? $"\"{bdf}\"" : $"\"{bdf},{options.DeviceOptions}\""));
+        return $"""
+            cat > /run/{name}.cfg << 'END'
+            type = "pv"
+            name = "{name}"
+            kernel = "/lab/vmlinuz"
+            ramdisk = "/lab/guest.initrd"
+            memory = {options.MemoryMiB}
+            vcpus = 1
+            extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192"
+            pci = [{devices}]
+            on_crash = "destroy"
+            {options.Configuration}
+            END
+            """;
     }
 
     internal async Task WaitUntilConnectedAsync()

@@ -18,8 +18,8 @@ public sealed record MachineOptions
     /// <summary>Folders of this machine that dom0 sees, read-only: directory in dom0 to folder here.</summary>
     public IReadOnlyDictionary<string, string> Mounts { get; init; } = new Dictionary<string, string>();
 
-    /// <summary>Gives dom0 a terminal for a person: <see cref="XenMachine.OpenTerminalAsync"/>.</summary>
-    public bool Terminal { get; init; }
+    /// <summary>The size, "ROWS COLUMNS", of a terminal for a person in dom0 (<see cref="XenMachine.OpenTerminalAsync"/>); null for none.</summary>
+    public string? Terminal { get; init; }
 
     /// <summary>Where steps that take long are announced.</summary>
     public TextWriter Progress { get; init; } = TextWriter.Null;

@@ -135,9 +135,9 @@ public sealed class XenMachine : IAsyncDisposable
         arguments.AddRange(["-device", "virtio-serial-pci,bus=pcie.0,addr=3"]);
         foreach (var port in _consoles.Prepend(_commands))
             arguments.AddRange(["-chardev", port.CharacterDevice, "-device", $"virtserialport,chardev={port.Name},name={port.Name}"]);
-        if (options.Terminal)
+        if (options.Terminal is { } size)
         {
-            kernel += " lab.terminal=yes";
+            kernel += $" lab.terminal={size.Replace(' ', 'x')}";
             arguments.AddRange(["-chardev", _terminal.CharacterDevice, "-device", $"virtconsole,chardev={_terminal.Name}"]);
         }
 

@@ -1,0 +1,38 @@
+using System.CommandLine;
+using XenPciBack.Lab.Images;
+using XenPciBack.Lab.Machine;
+
+namespace XenPciBack.Lab.Commands;
+
+internal static class XenStoreTestsCommand
+{
+    private const string Directory = "/opt/xenstore-tests";
+
+    public static Command Create()
+    {
+        var release = LabOptions.Release();
+        var command = new Command("xenstore-tests",
+            "Run the xenstore client's tests in dom0 against the real xenstored, then in a second boot against oxenstored.") { release };
+        command.SetAction(async (parsed, _) =>
+        {
+            var wanted = Release.Parse(parsed.GetValue(release)!);
+            LabOptions.Require(wanted);
+            var tests = await Published.XenStoreTestsAsync(Console.Error);
+            var failed = false;
+            foreach (var server in Enum.GetValues<XenStored>()) failed |= !await RunAsync(wanted, server, tests);
+            return failed ? 1 : 0;
+        });
+        return command;
+    }
+
+    private static async Task<bool> RunAsync(Release release, XenStored server, string tests)
+    {
+        await using var machine = await XenMachine.BootAsync(release, [],
+            new MachineOptions { XenStored = server, Mounts = new Dictionary<string, string> { [Directory] = tests }, Progress = Console.Error });
+        var result = await machine.DomainZero.TryRunAsync(
+            $"cd /tmp && XENSTORED_PATH=/run/xenstored/socket {Directory}/XenPciBack.XenStore.Tests", TimeSpan.FromMinutes(15));
+        Console.WriteLine($"== {release}, {(server == XenStored.C ? "xenstored" : "oxenstored")}: exit code {result.ExitCode}");
+        Console.WriteLine(LabException.Tail(result.Output, result.ExitCode == 0 ? 6 : 80));
+        return result.ExitCode == 0;
+    }
+}

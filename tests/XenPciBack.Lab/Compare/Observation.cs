@@ -1,0 +1,79 @@
+using System.Text.RegularExpressions;
+using XenPciBack.Lab.Machine;
+
+namespace XenPciBack.Lab.Compare;
+
+/// <summary>Creates a guest with all of a machine's devices under one backend, looks at everything, and destroys it.</summary>
+internal sealed partial class Observation(XenMachine machine, bool quick, TextWriter progress)
+{
+    private readonly DomainZero _dom0 = machine.DomainZero;
+
+    public async Task<Snapshot> RunAsync(Backend backend)
+    {
+        progress.WriteLine($"creating a guest under the {backend} backend");
+        await _dom0.UseAsync(backend);
+        var before = await HostConfigsAsync();
+        var guest = await _dom0.CreateGuestAsync("pv1", [.. machine.Devices.Select(device => device.Bdf)]);
+        await using var _ = guest;
+
+        var listings = (Backend: await ListAsync(guest.BackendPath), Frontend: await ListAsync(guest.FrontendPath));
+        var devices = new List<DeviceSnapshot>();
+        foreach (var (index, device) in machine.Devices.Index())
+            devices.Add(await DeviceAsync(guest, device, GuestBdf(listings.Backend, index), before[index]));
+
+        await guest.DestroyAsync();
+        var after = await HostConfigsAsync();
+        return new Snapshot
+        {
+            BackendNodes = XenStoreTree.Parse(listings.Backend, guest.DomainId),
+            FrontendNodes = XenStoreTree.Parse(listings.Frontend, guest.DomainId),
+            Devices = [.. devices.Select((device, index) => device with { HostConfigAfterDestroy = after[index] })],
+            Leftovers = await _dom0.RunAsync("xenstore-ls -f /local/domain/0/backend/pci 2> /dev/null || true"),
+        };
+    }
+
+    private async Task<DeviceSnapshot> DeviceAsync(Guest guest, QemuDevice device, string guestBdf, byte[] hostConfigBefore)
+    {
+        var config = await GuestConfigAsync(guest, guestBdf);
+        var lspci = await guest.RunAsync($"lspci -vvv -xxxx -s {guestBdf} 2> /dev/null");
+        if (!quick) progress.WriteLine($"  reading and writing all of {device.Model}'s {config.Length} bytes");
+        return new DeviceSnapshot
+        {
+            Model = device.Model,
+            HostBdf = device.Bdf,
+            GuestBdf = guestBdf,
+            Config = config,
+            Lspci = lspci,
+            Sweep = quick ? [] : await ConfigSweep.RunAsync(guest, guestBdf),
+            ConfigAfterSweep = await GuestConfigAsync(guest, guestBdf),
+            HostConfigBefore = hostConfigBefore,
+            HostConfigAfterSweep = await HostConfigAsync(device),
+            HostConfigAfterDestroy = [],
+        };
+    }
+
+    private Task<string> ListAsync(string path) => _dom0.RunAsync($"xenstore-ls -fp {path}");
+
+    private async Task<byte[][]> HostConfigsAsync()
+    {
+        var configs = new List<byte[]>();
+        foreach (var device in machine.Devices) configs.Add(await HostConfigAsync(device));
+        return [.. configs];
+    }
+
+    private Task<byte[]> HostConfigAsync(QemuDevice device) => _dom0.ReadFileAsync($"/sys/bus/pci/devices/{device.Bdf}/config");
+
+    private static async Task<byte[]> GuestConfigAsync(Guest guest, string bdf) =>
+        Convert.FromBase64String((await guest.RunAsync($"base64 /sys/bus/pci/devices/{bdf}/config")).Replace("\n", ""));
+
+    /// <summary>The backend publishes where the guest sees device N: vdev-N = "0000:00:01.00".</summary>
+    private static string GuestBdf(string backendListing, int index)
+    {
+        var vdev = VirtualAddress().Matches(backendListing).FirstOrDefault(match => match.Groups["index"].Value == $"{index}")
+            ?? throw new LabException($"the backend published no vdev-{index}:\n{backendListing}");
+        return $"{vdev.Groups["slot"].Value}.{vdev.Groups["function"].Value.TrimStart('0').PadLeft(1, '0')}";
+    }
+
+    [GeneratedRegex("""/vdev-(?<index>\d+) = "(?<slot>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2})\.(?<function>[0-9a-f]+)" """, RegexOptions.CultureInvariant)]
+    private static partial Regex VirtualAddress();
+}

@@ -1,0 +1,35 @@
+using System.Security.Cryptography;
+using System.Text;
+using XenPciBack.Lab.Images;
+
+namespace XenPciBack.Lab;
+
+/// <summary>Programs of this repository, published self-contained so that dom0 needs no .NET.</summary>
+internal static class Published
+{
+    /// <summary>The daemon under test; the executable is called xenpciback.</summary>
+    public static Task<string> DaemonAsync(TextWriter progress) => PublishAsync("src/XenPciBack.Daemon", progress);
+
+    /// <summary>The xenstore client's tests, as one executable.</summary>
+    public static Task<string> XenStoreTestsAsync(TextWriter progress) => PublishAsync("tests/XenPciBack.XenStore.Tests", progress);
+
+    private static async Task<string> PublishAsync(string project, TextWriter progress)
+    {
+        var repository = Repository();
+        // Two clones of the repository do not publish over each other.
+        var clone = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(repository)))[..8];
+        var folder = Path.Combine(LabImages.Cache, "published", clone, Path.GetFileName(project));
+        progress.WriteLine($"publishing {project}");
+        await ChildProcess.RunAsync("dotnet",
+            ["publish", Path.Combine(repository, project), "-c", "Release", "-r", "linux-x64", "--self-contained",
+                "-p:PublishReadyToRun=true", "-o", folder, "-v", "quiet", "--nologo"]);
+        return folder;
+    }
+
+    private static string Repository()
+    {
+        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+            if (File.Exists(Path.Combine(folder.FullName, "XenPciBack.sln"))) return folder.FullName;
+        throw new LabException($"{AppContext.BaseDirectory} lies in no clone of XenPciBack: no XenPciBack.sln above it");
+    }
+}
