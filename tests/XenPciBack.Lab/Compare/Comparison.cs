@@ -20,10 +20,12 @@ internal sealed class Comparison(string firstName, Snapshot first, string second
     public IReadOnlyList<Section> Sections() =>
     [
         .. first.Devices.Zip(second.Devices, Device),
-        new Section("xenstore",
+        new Section("guest",
         [
             Nodes("backend directory", first.BackendNodes, second.BackendNodes),
             Nodes("frontend directory", first.FrontendNodes, second.FrontendNodes),
+            Lost(firstName, first),
+            Lost(secondName, second),
             Leftovers(firstName, first),
             Leftovers(secondName, second),
         ]),
@@ -54,6 +56,9 @@ internal sealed class Comparison(string firstName, Snapshot first, string second
 
     private static Finding Restored(RegisterMap registers, string backend, DeviceSnapshot device) =>
         Bytes($"after xl destroy as before ({backend})", registers, "before", device.HostConfigBefore, "after", device.HostConfigAfterDestroy);
+
+    private static Finding Lost(string backend, Snapshot snapshot) => new($"accesses in time ({backend})", "none took 2 s",
+        snapshot.LostAccesses == 0 ? [] : [$"the frontend gave up {snapshot.LostAccesses} accesses after 2 s: is the machine too busy?"]);
 
     private static Finding Leftovers(string backend, Snapshot snapshot)
     {

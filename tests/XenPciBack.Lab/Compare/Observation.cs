@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Globalization;
 using System.Text.RegularExpressions;
 using XenPciBack.Lab.Machine;
 
@@ -21,6 +23,7 @@ internal sealed partial class Observation(XenMachine machine, bool quick, TextWr
         foreach (var (index, device) in machine.Devices.Index())
             devices.Add(await DeviceAsync(guest, device, GuestBdf(listings.Backend, index), before[index]));
 
+        var lost = int.Parse(await guest.RunAsync("dmesg | grep -c 'pciback not responding' || true"), CultureInfo.InvariantCulture);
         await guest.DestroyAsync();
         var after = await HostConfigsAsync();
         return new Snapshot
@@ -28,6 +31,7 @@ internal sealed partial class Observation(XenMachine machine, bool quick, TextWr
             BackendNodes = XenStoreTree.Parse(listings.Backend, guest.DomainId),
             FrontendNodes = XenStoreTree.Parse(listings.Frontend, guest.DomainId),
             Devices = [.. devices.Select((device, index) => device with { HostConfigAfterDestroy = after[index] })],
+            LostAccesses = lost,
             Leftovers = await _dom0.RunAsync("xenstore-ls -f /local/domain/0/backend/pci 2> /dev/null || true"),
         };
     }
@@ -36,7 +40,6 @@ internal sealed partial class Observation(XenMachine machine, bool quick, TextWr
     {
         var config = await GuestConfigAsync(guest, guestBdf);
         var lspci = await guest.RunAsync($"lspci -vvv -xxxx -s {guestBdf} 2> /dev/null");
-        if (!quick) progress.WriteLine($"  reading and writing all of {device.Model}'s {config.Length} bytes");
         return new DeviceSnapshot
         {
             Model = device.Model,
@@ -44,12 +47,20 @@ internal sealed partial class Observation(XenMachine machine, bool quick, TextWr
             GuestBdf = guestBdf,
             Config = config,
             Lspci = lspci,
-            Sweep = quick ? [] : await ConfigSweep.RunAsync(guest, guestBdf),
+            Sweep = quick ? [] : await SweepAsync(guest, device, guestBdf),
             ConfigAfterSweep = await GuestConfigAsync(guest, guestBdf),
             HostConfigBefore = hostConfigBefore,
             HostConfigAfterSweep = await HostConfigAsync(device),
             HostConfigAfterDestroy = [],
         };
+    }
+
+    private async Task<IReadOnlyList<ConfigAccess>> SweepAsync(Guest guest, QemuDevice device, string guestBdf)
+    {
+        var clock = Stopwatch.StartNew();
+        var sweep = await ConfigSweep.RunAsync(guest, guestBdf);
+        progress.WriteLine($"  {device.Model}: {sweep.Count} reads and write/read-backs in {clock.Elapsed.TotalSeconds:0} s");
+        return sweep;
     }
 
     private Task<string> ListAsync(string path) => _dom0.RunAsync($"xenstore-ls -fp {path}");

@@ -9,6 +9,9 @@ internal sealed record Snapshot
 
     public required IReadOnlyList<DeviceSnapshot> Devices { get; init; }
 
+    /// <summary>Accesses the frontend gave up after 2 s; their results mean nothing.</summary>
+    public required int LostAccesses { get; init; }
+
     /// <summary>What was left under backend/pci after xl destroy; empty when all is well.</summary>
     public required string Leftovers { get; init; }
 }

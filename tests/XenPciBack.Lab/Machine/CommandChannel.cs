@@ -57,7 +57,7 @@ internal sealed class CommandChannel : IAsyncDisposable
         {
             await _line.WriteAsync(Encoding.ASCII.GetBytes(request));
         }
-        catch (IOException)
+        catch (Exception gone) when (gone is IOException or ObjectDisposedException)
         {
             Break();
         }

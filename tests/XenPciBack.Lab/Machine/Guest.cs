@@ -92,7 +92,14 @@ public sealed class Guest : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         if (_gone) return;
-        await _dom0.TryRunAsync($"xl destroy {Name}");
+        try
+        {
+            await _dom0.TryRunAsync($"xl destroy {Name}");
+        }
+        catch (LabException)
+        {
+            // The whole machine is gone, and the guest with it.
+        }
         await LeaveAsync();
     }
 

@@ -5,6 +5,17 @@ namespace XenPciBack.Lab.Machine;
 /// <summary>A QEMU process of ours. It never outlives us: it is killed on dispose, and by the kernel if we are killed.</summary>
 internal sealed class Qemu : IAsyncDisposable
 {
+    /// <summary>
+    /// A guest's xen-pcifront gives an access up after 2 s, and a machine busy with other work makes emulation that slow:
+    /// where we may, QEMU runs before that work. With the kernel's autogroups a nice value counts only among the processes
+    /// of a session, so the session gets one too.
+    /// </summary>
+    private const string Script = """
+        log=$1; shift
+        { echo -10 > /proc/self/autogroup; } 2> /dev/null
+        exec nice -n -10 qemu-system-x86_64 "$@" > "$log" 2>&1 < /dev/null
+        """;
+
     private readonly Process _process;
     private readonly string _errors;
 
@@ -17,7 +28,7 @@ internal sealed class Qemu : IAsyncDisposable
 
     /// <summary>What QEMU complained about, without the noise of emulating a big processor.</summary>
     public string Errors => string.Join('\n', File.ReadLines(_errors)
-        .Where(line => !line.Contains("TCG doesn't support requested feature", StringComparison.Ordinal))
+        .Where(line => !line.Contains("TCG doesn't support requested feature", StringComparison.Ordinal) && !line.StartsWith("nice:", StringComparison.Ordinal))
         .Select(line => line.Replace("qemu-system-x86_64: ", "", StringComparison.Ordinal)));
 
     /// <param name="errors">The file QEMU's standard output and error go to.</param>
@@ -31,8 +42,7 @@ internal sealed class Qemu : IAsyncDisposable
             try
             {
                 var process = Process.Start(new ProcessStartInfo("setpriv",
-                    ["--pdeathsig", "KILL", "sh", "-c", "log=$1; shift; exec \"$@\" > \"$log\" 2>&1 < /dev/null",
-                        "sh", errors, "qemu-system-x86_64", .. arguments]))!;
+                    ["--pdeathsig", "KILL", "setsid", "sh", "-c", Script, "sh", errors, .. arguments]))!;
                 started.SetResult(process);
                 process.WaitForExit();
             }
