@@ -233,8 +233,8 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     {
         if (_connection.State != before)
         {
-            if (_connection.State == XenbusState.Unknown) _log.Info("The guest has let go; was {Before}", before);
-            else _log.Info("{State}", _connection.State);
+            if (_connection.State == XenbusState.Unknown) _log.Info("The guest has let go; was {Before}", before.ToString());
+            else _log.Info("{State}", _connection.State.ToString());
         }
         Context.System.EventStream.Publish(new BackendEvents.GuestChanged(_directory.Guest, _connection.State, _connection.Slots.Members));
     }

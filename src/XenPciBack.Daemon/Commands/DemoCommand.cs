@@ -8,6 +8,7 @@ using Spectre.Console;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;
 using XenPciBack.Daemon.Logging;
+using XenPciBack.Protocol;
 using XenPciBack.Simulation;
 using XenPciBack.Simulation.Guests;
 using XenPciBack.XenStore;
@@ -125,15 +126,13 @@ internal static class DemoCommand
     private static async Task ReadConfigAsync(SimulatedXenHost xen, CancellationToken stop)
     {
         using var tick = new PeriodicTimer(TimeSpan.FromSeconds(1));
-        try
+        while (!stop.IsCancellationRequested)
         {
-            while (await tick.WaitForNextTickAsync(stop))
-                foreach (var guest in xen.Guests)
-                    await guest.Frontend.ReadConfigAsync(0, 0, 0, 0, 4);
-        }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested)
-        {
-            Console.WriteLine();
+            foreach (var guest in xen.Guests)
+                foreach (var device in guest.Frontend.Devices)
+                    if (VirtualBdf.TryParse(device.Address, out var place))
+                        await guest.Frontend.ReadConfigAsync(place.Segment, place.Bus, place.DevFn, 0, 4);
+            await ((Task)tick.WaitForNextTickAsync(stop).AsTask()).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 

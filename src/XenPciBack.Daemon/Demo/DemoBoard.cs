@@ -11,7 +11,8 @@ namespace XenPciBack.Daemon.Demo;
 /// <param name="Backend">The backend's state of the connection.</param>
 /// <param name="Given">Devices the backend has exported.</param>
 /// <param name="Found">Devices the guest has found on its virtual bus.</param>
-internal sealed record GuestRow(DomainId Id, string Name, XenbusState Backend, XenbusState Frontend, int Given, int Found);
+/// <param name="Requests">Requests of the guest that were answered.</param>
+internal sealed record GuestRow(DomainId Id, string Name, XenbusState Backend, XenbusState Frontend, int Given, int Found, int Requests);
 
 /// <summary>What is known of the guests: the backend's side from its events, the guest's side from its frontend. Thread-safe.</summary>
 internal sealed class DemoBoard(SimulatedXenHost host)
@@ -26,7 +27,7 @@ internal sealed class DemoBoard(SimulatedXenHost host)
     private GuestRow RowOf(SimulatedGuest guest)
     {
         var backend = _backend.GetValueOrDefault(guest.Id);
-        return new GuestRow(guest.Id, guest.Name, backend?.State ?? XenbusState.Unknown, (XenbusState)guest.Frontend.State, backend?.Devices.Length ?? 0, guest.Frontend.Devices.Length);
+        return new GuestRow(guest.Id, guest.Name, backend?.State ?? XenbusState.Unknown, (XenbusState)guest.Frontend.State, backend?.Devices.Length ?? 0, guest.Frontend.Devices.Length, guest.Frontend.AnsweredRequests);
     }
 
     private sealed class Listener : ReceiveActor

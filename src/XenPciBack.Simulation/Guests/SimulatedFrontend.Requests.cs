@@ -11,6 +11,9 @@ public sealed partial class SimulatedFrontend
     /// <summary>Requests given up because no answer came in time; Linux logs "pciback not responding!!!" for each.</summary>
     public int UnansweredRequests { get; private set; }
 
+    /// <summary>Requests that got their answer.</summary>
+    public int AnsweredRequests { get; private set; }
+
     public Task<FrontendAnswer> ReadConfigAsync(uint domain, uint bus, uint devFn, int offset, int size) =>
         SendAsync(new FrontendRequest(ConfRead, domain, bus, devFn, offset, size));
 
@@ -35,6 +38,7 @@ public sealed partial class SimulatedFrontend
                 UnansweredRequests++;
                 return new FrontendAnswer(DeviceNotFound, 0, [], TimedOut: true);
             }
+            AnsweredRequests++;
             return _page.TakeAnswer(request.MsixEntries.Length);
         }
         finally
