@@ -23,8 +23,10 @@ internal abstract record StoreEdit(XenStorePath Path)
     public sealed record Remove(XenStorePath Path) : StoreEdit(Path);
 }
 
-/// <summary>What an edit did to its node: enough to decide which watches fire and who may hear of it.</summary>
-/// <param name="Before">Null when the edit created the node.</param>
-/// <param name="After">Null when the edit removed it.</param>
-/// <param name="Parent">The parent after the edit; the root is its own.</param>
-internal readonly record struct StoreChange(XenStorePath Path, StoreNode? Before, StoreNode? After, StoreNode Parent);
+/// <summary>What one or more edits did to a node: enough to decide which watches fire and who may hear of it.</summary>
+/// <param name="Before">Null when the node was created.</param>
+/// <param name="After">Null when it is gone.</param>
+/// <param name="Parent">The root is its own.</param>
+/// <param name="WasRemoved">With everything below it, though it may have been created again.</param>
+internal readonly record struct StoreChange(
+    XenStorePath Path, StoreNode? Before, StoreNode? After, StoreNode Parent, bool WasRemoved);

@@ -4,9 +4,12 @@ namespace XenPciBack.Simulation.XenStored;
 
 /// <summary>
 /// A client's private view: the tree as it was at the start plus the client's own edits. It may commit when no node it
-/// accessed has changed in the common tree since, which is C xenstored's rule; the edits are then applied again, to
-/// the tree as it is by then.
+/// accessed has changed in the common tree since; the edits are then applied again, to the tree as it is by then.
 /// </summary>
+/// <remarks>
+/// C xenstored takes its picture of a node when the transaction first accesses that node, so a change between start and
+/// first access is seen there and is a conflict here. A client retries either way; the snapshot is the stricter test.
+/// </remarks>
 internal sealed class StoreTransaction
 {
     private readonly StoreTree start;

@@ -8,7 +8,7 @@ namespace XenPciBack.Simulation.XenStored;
 // Reading and changing nodes.
 internal sealed partial class XenStoredCore
 {
-    // Special names have permissions, which say who may hear of them, but are no nodes.
+    // Special names have permissions, which say who may hear of them; they can be set, but not asked for.
     private readonly Dictionary<XenStorePath, ImmutableArray<XenStorePermission>> specialPermissions = new()
     {
         [XenStorePath.IntroduceDomain] = [new(XenStoreAccess.None, 0)],
@@ -47,14 +47,9 @@ internal sealed partial class XenStoredCore
         return StoreReply.OfStrings([.. part, ""]);
     }
 
-    private StoreReply GetPermissions(StoreClient client, StoreTransaction? tx, ReadOnlySpan<byte> payload)
-    {
-        if (TrySpecial(payload, out var special, out _))
-            return specialPermissions.TryGetValue(special, out var permissions)
-                ? MayAccess(client, permissions, XenStoreAccess.Read) ? OfPermissions(permissions) : EACCES
-                : ENOENT;
-        return Find(client, tx, payload, XenStoreAccess.Read, out var node) is { } error ? error : OfPermissions(node.Permissions);
-    }
+    private StoreReply GetPermissions(StoreClient client, StoreTransaction? tx, ReadOnlySpan<byte> payload) =>
+        Find(client, tx, payload, XenStoreAccess.Read, out var node) is { } error ? error
+        : StoreReply.OfStrings([.. node.Permissions.Select(permission => permission.ToString())]);
 
     private StoreReply SetPermissions(StoreClient client, StoreTransaction? tx, ReadOnlySpan<byte> payload)
     {
@@ -69,7 +64,7 @@ internal sealed partial class XenStoredCore
                 return EINVAL;
             permissions.Add(permission);
         }
-        if (TrySpecial(payload, out var special, out _))
+        if (XenStorePath.TryParse(arguments[0], out var special) && specialPermissions.ContainsKey(special))
         {
             if (!client.IsPrivileged)
                 return EACCES;
@@ -188,15 +183,21 @@ internal sealed partial class XenStoredCore
         if (tx is not null)
             tx.Apply(edit);
         else
-            Fire(Store(edit));
+            Store([edit]);
         return StoreReply.Ok;
     }
 
-    private StoreChange Store(StoreEdit edit)
+    /// <summary>Makes edits visible together, then fires once for each node that differs in the end.</summary>
+    private void Store(IReadOnlyList<StoreEdit> edits)
     {
-        var before = tree.Find(edit.Path);
-        tree = tree.Apply(edit);
-        return new(edit.Path, before, tree.Find(edit.Path), tree.Find(edit.Path.Parent)!);
+        var before = tree;
+        tree = edits.Aggregate(tree, (edited, edit) => edited.Apply(edit));
+        foreach (var node in edits.GroupBy(edit => edit.Path))
+        {
+            if ((before.Find(node.Key), tree.Find(node.Key)) is var (old, now) && (old ?? now) is not null)
+                Fire(new(node.Key, old, now,
+                    (now is null ? before : tree).Find(node.Key.Parent)!, node.Any(edit => edit is StoreEdit.Remove)));
+        }
     }
 
     private bool MayAccess(StoreClient client, ImmutableArray<XenStorePermission> permissions, XenStoreAccess access)
@@ -219,15 +220,5 @@ internal sealed partial class XenStoredCore
         XenStorePath.TryParse(text, out path) && !path.IsSpecial
         && (path.IsAbsolute || XenStorePath.TryParse($"{client.Home}/{text}", out path));
 
-    private static bool TrySpecial(ReadOnlySpan<byte> payload, out XenStorePath special, out string text)
-    {
-        special = default;
-        return XenStorePayload.TryTakeString(ref payload, out text)
-            && XenStorePath.TryParse(text, out special) && special.IsSpecial;
-    }
-
     private static int? CreatorOf(StoreClient client) => client.IsPrivileged ? null : client.Domid;
-
-    private static StoreReply OfPermissions(ImmutableArray<XenStorePermission> permissions) =>
-        StoreReply.OfStrings([.. permissions.Select(permission => permission.ToString())]);
 }

@@ -26,9 +26,8 @@ internal sealed partial class XenStoredCore
     {
         if (!XenStorePayload.TrySplit(payload, out var arguments) || arguments.Count != 2)
             return EINVAL;
-        if (!XenStorePath.TryParse(arguments[0], out var path) || !(path.IsSpecial || TryResolve(client, arguments[0], out path)))
-            return EINVAL;
-        return client.Watches.Remove(new StoreWatch(arguments[0], path, arguments[1])) ? StoreReply.Ok : ENOENT;
+        var removed = client.Watches.RemoveAll(watch => watch.Given == arguments[0] && watch.Token == arguments[1]);
+        return removed > 0 ? StoreReply.Ok : ENOENT;
     }
 
     private void Fire(StoreChange change)
@@ -39,7 +38,7 @@ internal sealed partial class XenStoredCore
             {
                 if (change.Path.IsAtOrBelow(watch.Path))
                     Send(client, watch, change.Path, change.Before, change.After, change.Parent);
-                else if (change is { Before: { } removed, After: null } && watch.Path.IsAtOrBelow(change.Path)
+                else if (change is { Before: { } removed, WasRemoved: true } && watch.Path.IsAtOrBelow(change.Path)
                     && new StoreTree(removed, 0) is var below
                     && below.Find(Below(watch.Path, change.Path)) is { } lost)
                     // Removed with its ancestor: its own watches hear of it by its own name.

@@ -51,10 +51,9 @@ internal sealed partial class XenStoredCore
         };
     }
 
-    private static bool IgnoresTransaction(XenStoreMessageType type) => type
-        is XenStoreMessageType.Watch or XenStoreMessageType.Unwatch or XenStoreMessageType.Control
-        or XenStoreMessageType.Introduce or XenStoreMessageType.Release or XenStoreMessageType.Resume
-        or XenStoreMessageType.SetTarget or XenStoreMessageType.GetDomainPath or XenStoreMessageType.IsDomainIntroduced;
+    private static bool IgnoresTransaction(XenStoreMessageType type) =>
+        type is XenStoreMessageType.Watch or XenStoreMessageType.Unwatch
+        || type > XenStoreMessageType.DirectoryPart || !Enum.IsDefined(type); // unknown here, so ENOSYS comes first
 
     private StoreReply StartTransaction(StoreClient client, StoreTransaction? tx)
     {
@@ -78,9 +77,7 @@ internal sealed partial class XenStoredCore
             return StoreReply.Ok;
         if (tx.ConflictsWith(tree))
             return EAGAIN;
-        var changes = tx.Edits.Select(Store).ToArray(); // all of them before the first event
-        foreach (var change in changes)
-            Fire(change);
+        Store(tx.Edits);
         return StoreReply.Ok;
     }
 

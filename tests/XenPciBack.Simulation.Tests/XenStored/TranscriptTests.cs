@@ -59,9 +59,12 @@ public sealed class TranscriptTests
         0: Watch /a -> EINVAL
         0: SetPerms /tool x0 -> EINVAL
         0: SetPerms /tool -> EINVAL
-        0: GetDomainPath five -> EINVAL
         0: TransactionEnd T -> ENOENT
         0: TransactionEnd X -> EINVAL
+        0: SetPerms @nothing n0 -> EINVAL
+        0: GetPerms @releaseDomain -> EINVAL
+        0: GetDomainPath#7 5 -> ENOENT
+        0: GetFeature#7 0 -> ENOSYS
         0: 20 /a -> ENOSYS
         0: GetFeature 0 -> ENOSYS
         0: 4711 -> ENOSYS
@@ -272,6 +275,21 @@ public sealed class TranscriptTests
         0a: TransactionStart -> 2|
         0a: Write#2 /a/z 1 -> OK|
         0a: TransactionEnd#2 F -> OK|
+        0a: TransactionStart -> 3|
+        0a: Write#3 /a/z 1 -> OK|
+        0a: Rm#3 /a/z -> OK|
+        0a: TransactionEnd#3 T -> OK|
+        0: Watch /a/x/deep u -> OK|
+          0 <- /a/x/deep u
+        0: Write /a/x/deep 1 -> OK|
+          0 <- /a/x/deep t
+          0 <- /a/x/deep u
+        0a: TransactionStart -> 4|
+        0a: Rm#4 /a/x -> OK|
+        0a: Write#4 /a/x 2 -> OK|
+        0a: TransactionEnd#4 T -> OK|
+          0 <- /a/x t
+          0 <- /a/x/deep u
         """);
 
     [Fact]
@@ -345,7 +363,6 @@ public sealed class TranscriptTests
         5: Watch @releaseDomain t -> OK|
           5 <- @releaseDomain t
         0: Release 6 -> OK|
-        0: GetPerms @releaseDomain -> n0|
         5: SetPerms @releaseDomain n5 -> EACCES
         0: SetPerms @releaseDomain n0 r5 -> OK|
         0: Introduce 6 1000 2 -> OK|
