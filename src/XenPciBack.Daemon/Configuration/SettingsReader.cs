@@ -53,7 +53,8 @@ internal sealed class SettingsReader
             throw new SettingsException([$"{source}: is not HOCON: {e.Message}"]);
         }
         var reader = new SettingsReader(own.WithFallback(builtIn), source);
-        reader.ReportUnknownKeys(own, builtIn);
+        var hasShape = reader.CheckKeys(own, builtIn);
+        if (!hasShape) throw new SettingsException(reader._faults);
         var settings = reader.Read();
         return reader._faults.Count == 0 ? settings : throw new SettingsException(reader._faults);
     }
@@ -123,22 +124,29 @@ internal sealed class SettingsReader
         _ => $"{time.TotalMilliseconds.ToString(CultureInfo.InvariantCulture)} ms",
     };
 
-    private void ReportUnknownKeys(Config own, Config builtIn)
+    /// <summary>Reports keys that mean nothing here.</summary>
+    /// <returns>false if a group stands where a value belongs or the other way round, so that values cannot be read at all.</returns>
+    private bool CheckKeys(Config own, Config builtIn)
     {
-        if (own.IsEmpty || !own.HasPath(Root)) return;
-        Compare(Root, own.GetValue(Root).GetObject(), builtIn.GetValue(Root).GetObject());
+        return own.IsEmpty || !own.HasPath(Root) || Check(Root, own.GetValue(Root), builtIn.GetValue(Root));
 
-        void Compare(string path, HoconObject mine, HoconObject known)
+        bool Check(string path, HoconValue mine, HoconValue known)
         {
-            foreach (var (key, value) in mine.Items)
+            if (mine.IsObject() != known.IsObject())
             {
-                if (!known.Items.TryGetValue(key, out var counterpart))
-                    _faults.Add($"{_source}: {path}.{key} is not a setting; known here: {string.Join(", ", known.Items.Keys)}");
-                else if (counterpart.IsObject() && value.IsObject())
-                    Compare($"{path}.{key}", value.GetObject(), counterpart.GetObject());
-                else if (counterpart.IsObject())
-                    _faults.Add($"{_source}: {path}.{key} is '{value}'; expected a group with: {string.Join(", ", counterpart.GetObject().Items.Keys)}");
+                _faults.Add(known.IsObject()
+                    ? $"{_source}: {path} is '{mine}'; expected a group with: {string.Join(", ", known.GetObject().Items.Keys)}"
+                    : $"{_source}: {path} is a group; expected a value");
+                return false;
             }
+            if (!known.IsObject()) return true;
+            var hasShape = true;
+            foreach (var (key, value) in mine.GetObject().Items)
+            {
+                if (known.GetObject().Items.TryGetValue(key, out var counterpart)) hasShape &= Check($"{path}.{key}", value, counterpart);
+                else _faults.Add($"{_source}: {path}.{key} is not a setting; known here: {string.Join(", ", known.GetObject().Items.Keys)}");
+            }
+            return hasShape;
         }
     }
 
