@@ -50,6 +50,11 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         public static readonly PortEvent Instance = new();
     }
 
+    private sealed record FrontendIsSilent
+    {
+        public static readonly FrontendIsSilent Instance = new();
+    }
+
     private sealed record DeviceReady(IPciFunction Function, VirtualConfigSpace Config);
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
@@ -65,6 +70,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Receive<PortEvent>(_ => OnPortEvent());
         Receive<PciAnswer>(OnAnswer);
         Receive<Changed>(_ => OnChanged());
+        Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
         Receive<DeviceReady>(OnDeviceReady);
         Receive<DeviceActor.Released>(OnReleased);
@@ -144,6 +150,15 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         else Read();
     }
 
+    private void OnFrontendSilent()
+    {
+        // A pass under way may be the answer that was missing; the timer starts again if it is not.
+        if (_inPass || !_connection.AwaitsFrontend) return;
+        _log.Warning("The frontend has not answered a change of its devices for {Patience} s; carried out without it", _settings.HotPlugPatience.TotalSeconds);
+        _connection = _connection.Step(new ConnectionInput.FrontendSilent()).Next;
+        OnChanged();
+    }
+
     private void Read()
     {
         _again = false;
@@ -206,6 +221,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         _inPass = false;
         if (_again) OnChanged();
         else if (_directoryGone) Finish();
+        else if (!_connection.AwaitsFrontend) Timers.Cancel(nameof(ConnectionInput.FrontendSilent));
+        else if (!Timers.IsTimerActive(nameof(ConnectionInput.FrontendSilent)))
+            Timers.StartSingleTimer(nameof(ConnectionInput.FrontendSilent), FrontendIsSilent.Instance, _settings.HotPlugPatience);
     }
 
     private void Finish()

@@ -23,7 +23,7 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
 
     protected static readonly HostBdf Nic = HostBdf.Parse("0000:03:00.0"), Sata = HostBdf.Parse("0000:00:1f.2"), Smbus = HostBdf.Parse("0000:00:1f.3"), Edu = HostBdf.Parse("0000:05:01.0");
 
-    protected static readonly BackendSettings Settings = new(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), StoreRetry: TimeSpan.FromMilliseconds(50));
+    protected static readonly BackendSettings Settings = new(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromMilliseconds(200), StoreRetry: TimeSpan.FromMilliseconds(50));
 
     private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
     private XenHost? _host;

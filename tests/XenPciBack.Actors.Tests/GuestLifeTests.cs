@@ -71,6 +71,16 @@ public class GuestLifeTests : BackendTest
     }
 
     [Fact]
+    public async Task A_dead_guest_does_not_keep_the_toolstack_from_removing_it_and_nothing_is_left()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        await Xen.CrashGuestAsync(guest);
+        await Xen.Toolstack.RemoveDevicesAsync(guest.Id);
+        Assert.Null(await Store.ListAsync(BackendOf(guest)));
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+    }
+
+    [Fact]
     public async Task A_device_let_go_by_one_guest_serves_the_next()
     {
         for (var i = 0; i < 3; i++)

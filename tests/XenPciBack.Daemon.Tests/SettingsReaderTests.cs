@@ -15,7 +15,7 @@ public class SettingsReaderTests
     public void The_built_in_file_gives_every_default()
     {
         var settings = Read("");
-        Assert.Equal(new BackendSettings(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), StoreRetry: TimeSpan.FromSeconds(1)), settings.Backend);
+        Assert.Equal(new BackendSettings(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromSeconds(8), StoreRetry: TimeSpan.FromSeconds(1)), settings.Backend);
         Assert.Null(settings.XenStoreSocket);
         Assert.Equal(LogEventLevel.Information, settings.LogLevel);
         Assert.Equal(
@@ -39,6 +39,7 @@ public class SettingsReaderTests
     [InlineData("data-plane.requests-per-turn = 0", "my.conf: xenpciback.data-plane.requests-per-turn is '0'; expected a whole number from 1 to 1024")]
     [InlineData("data-plane.guest-patience = soon", "my.conf: xenpciback.data-plane.guest-patience is 'soon'; expected a duration with its unit, from 100 ms to 1 h")]
     [InlineData("data-plane.guest-patience = infinite", "my.conf: xenpciback.data-plane.guest-patience is 'infinite'; expected a duration with its unit, from 100 ms to 1 h")]
+    [InlineData("hot-plug.patience = 0s", "my.conf: xenpciback.hot-plug.patience is '0s'; expected a duration with its unit, from 100 ms to 1 h")]
     [InlineData("xenstore.retry-pause = 1ms", "my.conf: xenpciback.xenstore.retry-pause is '1ms'; expected a duration with its unit, from 10 ms to 10 min")]
     [InlineData("xenstore.reconnect-patience = 2h", "my.conf: xenpciback.xenstore.reconnect-patience is '2h'; expected a duration with its unit, from 100 ms to 1 h")]
     [InlineData("xenstore.first-reconnect-pause = 0s", "my.conf: xenpciback.xenstore.first-reconnect-pause is '0s'; expected a duration with its unit, from 1 ms to 1 min")]

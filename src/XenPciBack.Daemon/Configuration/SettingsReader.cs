@@ -65,6 +65,7 @@ internal sealed class SettingsReader
             Domain: new DomainId(Number("backend-domain", 0, DomainId.FirstReserved - 1)),
             RequestsPerTurn: Number("data-plane.requests-per-turn", 1, 1024),
             GuestPatience: Duration("data-plane.guest-patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
+            HotPlugPatience: Duration("hot-plug.patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
             StoreRetry: Duration("xenstore.retry-pause", TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(10)));
         var xenStore = new XenStoreClientOptions
         {

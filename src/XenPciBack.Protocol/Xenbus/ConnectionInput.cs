@@ -20,4 +20,7 @@ public abstract record ConnectionInput
     /// <summary>Outcome of <see cref="ConnectionEffect.Connect"/>.</summary>
     /// <param name="Errno">Positive errno for the error node.</param>
     public sealed record ConnectRefused(int Errno, string Reason) : ConnectionInput;
+
+    /// <summary>The frontend did not answer a change of devices in time (<see cref="GuestConnection.AwaitsFrontend"/>).</summary>
+    public sealed record FrontendSilent : ConnectionInput;
 }

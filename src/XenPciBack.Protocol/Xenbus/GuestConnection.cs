@@ -13,7 +13,7 @@ namespace XenPciBack.Protocol.Xenbus;
 /// <code>
 ///   (new) --frontend named--> InitWait --devices exported--> Initialised --frontend Initialised--> Connected
 ///   Connected --toolstack and frontend Reconfiguring: devices added and removed--> Reconfigured
-///   Reconfigured --frontend Connected--> Connected
+///   (the same without the frontend, if it stays silent)      Reconfigured --frontend Connected--> Connected
 ///   any --frontend Closing--> Closing      any --frontend Closed--> Closed      any --error--> error node, Closing
 ///   any --frontend gone, or Closed and not online--> every device released
 /// </code>
@@ -47,6 +47,15 @@ public sealed record GuestConnection
 
     private string? Explained { get; init; }
 
+    /// <summary>
+    /// The toolstack wants devices changed and the frontend has not answered. If it stays silent for too long, say so with
+    /// <see cref="ConnectionInput.FrontendSilent"/>: the guest may be dead, and libxl waits no longer than 10 s.
+    /// </summary>
+    public bool AwaitsFrontend { get; private init; }
+
+    // It stayed silent: the toolstack's change is carried out without it.
+    private bool IsFrontendSilent { get; init; }
+
     /// <param name="Place">Where the guest already sees the device; null: wherever there is room.</param>
     private sealed record Export(int Index, HostBdf Device, VirtualBdf? Place);
 
@@ -60,6 +69,7 @@ public sealed record GuestConnection
             (this with { IsConnected = true, State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
         Connected => (this with { IsConnected = true }, Nothing),
         ConnectRefused(var errno, var reason) => Fail(errno, reason),
+        FrontendSilent => (this with { IsFrontendSilent = AwaitsFrontend }, Nothing),
         _ => throw new ArgumentOutOfRangeException(nameof(input), input, "unknown input"),
     };
 
@@ -87,8 +97,9 @@ public sealed record GuestConnection
             {
                 XenbusState.InitWait => ExportAll(backend),
                 XenbusState.Initialised when node == XenbusState.Initialised => ChangeDevices(backend, XenbusState.Initialised, frontend!),
-                XenbusState.Connected when (node, frontendState) == (XenbusState.Reconfiguring, XenbusState.Reconfiguring) =>
-                    ChangeDevices(backend, XenbusState.Reconfigured, frontend!),
+                XenbusState.Connected when node == XenbusState.Reconfiguring => frontendState == XenbusState.Reconfiguring || IsFrontendSilent
+                    ? (this with { AwaitsFrontend = false, IsFrontendSilent = false }).ChangeDevices(backend, XenbusState.Reconfigured, frontend!)
+                    : (this with { AwaitsFrontend = true }, Nothing),
                 XenbusState.Reconfigured when frontendState == XenbusState.Connected =>
                     (this with { State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
                 _ => (this, Nothing),

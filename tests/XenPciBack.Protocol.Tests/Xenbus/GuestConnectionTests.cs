@@ -120,6 +120,8 @@ public class GuestConnectionTests
             return this;
         }
 
+        public void TellFrontendIsSilent() => Feed(new ConnectionInput.FrontendSilent());
+
         public Store ConnectedGuest()
         {
             Handshake();
@@ -247,6 +249,19 @@ public class GuestConnectionTests
         _store.With("state-0", "5").With("vdev-0", "0000:00:1f.00").With("state-1", "5").With("state", "7").Frontend["state"] = "7";
         Assert.Equal("error 2 vdev-0 is '0000:00:1f.00', which this guest does not have; nothing removed, release 0000:04:00.0, state=8", _store.Run().Replace("release 0000:04:00.0, error 2", "error 2", StringComparison.Ordinal));
         Assert.Equal([HostBdf.Parse("0000:03:00.0")], _store.Connection.Slots.Members.Select(m => m.Host));
+    }
+
+    [Fact]
+    public void A_device_is_taken_without_the_frontend_if_that_stays_silent()
+    {
+        _store.ConnectedGuest();
+        Assert.False(_store.Connection.AwaitsFrontend);
+        _store.With("state-0", "5").With("state", "7");
+        Assert.Equal("", _store.Run());
+        Assert.True(_store.Connection.AwaitsFrontend);
+        _store.TellFrontendIsSilent();
+        Assert.Equal("release 0000:03:00.0, state=8, state=4", _store.Run());
+        Assert.False(_store.Connection.AwaitsFrontend);
     }
 
     [Fact]
