@@ -12,7 +12,7 @@ internal sealed partial class Observation(XenMachine machine, bool quick, TextWr
 
     public async Task<Snapshot> RunAsync(Backend backend)
     {
-        progress.WriteLine($"creating a guest under the {backend} backend");
+        progress.WriteLine($"creating a guest under the {(backend == Backend.Kernel ? "kernel" : "daemon")} backend");
         await _dom0.UseAsync(backend);
         var before = await HostConfigsAsync();
         var guest = await _dom0.CreateGuestAsync("pv1", [.. machine.Devices.Select(device => device.Bdf)]);
