@@ -28,6 +28,16 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
 
     public XenStoreEndpoint Endpoint => EndpointOf(0);
 
+    /// <summary>Watches registered at this moment, of all connections: what a client that cleans up leaves as it found it.</summary>
+    public int RegisteredWatches
+    {
+        get
+        {
+            lock (gate)
+                return connections.Sum(connection => connection.Client.Watches.Count);
+        }
+    }
+
     /// <summary>Listens at <paramref name="socketPath"/>, replacing a socket that a dead process left there.</summary>
     /// <param name="socketPath">At most about 100 bytes: the kernel's limit for a socket's address is 108.</param>
     /// <exception cref="SocketException">The path cannot be bound.</exception>
