@@ -51,6 +51,7 @@ internal sealed class ScriptedPeer : IDisposable
     private async Task FillAsync(Memory<byte> buffer)
     {
         while (!buffer.IsEmpty)
-            buffer = buffer[await connection.ReceiveAsync(buffer, TestContext.Current.CancellationToken)..];
+            buffer = buffer[await connection.ReceiveAsync(buffer, TestContext.Current.CancellationToken).AsTask()
+                .WaitAsync(Eventually.Limit, TestContext.Current.CancellationToken)..];
     }
 }
