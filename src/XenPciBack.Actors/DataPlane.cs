@@ -30,22 +30,22 @@ public sealed class SameThreadExecutorConfigurator(Config config, IDispatcherPre
 /// <summary>Runs what it is given at once; what that gives it in turn runs after it, not inside it, so that the stack stays flat.</summary>
 internal sealed class SameThreadExecutor(string id) : ExecutorService(id)
 {
-    [ThreadStatic] private static Queue<IRunnable>? t_waiting;
-    [ThreadStatic] private static bool t_running;
+    [ThreadStatic] private static Queue<IRunnable>? _waiting;
+    [ThreadStatic] private static bool _running;
 
     public override void Execute(IRunnable run)
     {
-        var waiting = t_waiting ??= new Queue<IRunnable>();
+        var waiting = _waiting ??= new Queue<IRunnable>();
         waiting.Enqueue(run);
-        if (t_running) return;
-        t_running = true;
+        if (_running) return;
+        _running = true;
         try
         {
             while (waiting.TryDequeue(out var next)) next.Run();
         }
         finally
         {
-            t_running = false;
+            _running = false;
         }
     }
 

@@ -5,18 +5,18 @@ namespace XenPciBack.XenStore;
 // Staying connected, and the watches, which outlive connections.
 public sealed partial class XenStoreClient
 {
-    private readonly XenStoreEndpoint endpoint;
-    private readonly Lock gate = new();
-    private readonly CancellationTokenSource disposing = new();
-    private readonly Dictionary<string, XenStoreWatch> watches = [];
-    private TaskCompletionSource<XenStoreConnection> connected = NewPromise();
-    private XenStoreConnection? current;
-    private bool isDisposed;
-    private long lastToken;
-    private Task keepConnected = Task.CompletedTask;
+    private readonly XenStoreEndpoint _endpoint;
+    private readonly Lock _gate = new();
+    private readonly CancellationTokenSource _disposing = new();
+    private readonly Dictionary<string, XenStoreWatch> _watches = [];
+    private TaskCompletionSource<XenStoreConnection> _connected = NewPromise();
+    private XenStoreConnection? _current;
+    private bool _isDisposed;
+    private long _lastToken;
+    private Task _keepConnected = Task.CompletedTask;
 
     private XenStoreClient(XenStoreEndpoint endpoint, XenStoreClientOptions options) =>
-        (this.endpoint, this.options) = (endpoint, options);
+        (_endpoint, _options) = (endpoint, options);
 
     /// <summary>The connection ended: the cause, null when xenstored closed it. Called on a pool thread; must not block or throw.</summary>
     public event Action<Exception?>? ConnectionLost;
@@ -42,7 +42,7 @@ public sealed partial class XenStoreClient
     /// </remarks>
     public async Task<XenStoreWatch> WatchAsync(XenStorePath path, Action onChange)
     {
-        var watch = new XenStoreWatch(this, path, $"xenpciback-{Interlocked.Increment(ref lastToken)}", onChange);
+        var watch = new XenStoreWatch(this, path, $"xenpciback-{Interlocked.Increment(ref _lastToken)}", onChange);
         var connection = await ConnectedAsync().ConfigureAwait(false);
         // Known before xenstored is asked: through the device node the first event may overtake the reply.
         while (!TryAdd(watch, connection))
@@ -56,8 +56,8 @@ public sealed partial class XenStoreClient
         }
         catch
         {
-            lock (gate)
-                watches.Remove(watch.Token);
+            lock (_gate)
+                _watches.Remove(watch.Token);
             throw;
         }
         return watch;
@@ -67,26 +67,26 @@ public sealed partial class XenStoreClient
     public async ValueTask DisposeAsync()
     {
         XenStoreConnection? last;
-        lock (gate)
+        lock (_gate)
         {
-            if (isDisposed)
+            if (_isDisposed)
                 return;
-            isDisposed = true;
-            last = current;
+            _isDisposed = true;
+            last = _current;
         }
-        await disposing.CancelAsync().ConfigureAwait(false);
+        await _disposing.CancelAsync().ConfigureAwait(false);
         if (last is not null)
             await last.DisposeAsync().ConfigureAwait(false);
-        await keepConnected.ConfigureAwait(false);
+        await _keepConnected.ConfigureAwait(false);
     }
 
     internal async Task UnwatchAsync(XenStoreWatch watch)
     {
         XenStoreConnection? connection;
-        lock (gate)
+        lock (_gate)
         {
-            watches.Remove(watch.Token);
-            connection = current;
+            _watches.Remove(watch.Token);
+            connection = _current;
         }
         if (connection is not null)
             await UnregisterAsync(watch, connection).ConfigureAwait(false);
@@ -95,19 +95,19 @@ public sealed partial class XenStoreClient
     private async Task<XenStoreConnection> ConnectedAsync()
     {
         Task<XenStoreConnection> next;
-        lock (gate)
+        lock (_gate)
         {
-            ObjectDisposedException.ThrowIf(isDisposed, this);
-            next = connected.Task;
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            next = _connected.Task;
         }
         try
         {
-            return await next.WaitAsync(options.ReconnectPatience, options.TimeProvider, disposing.Token).ConfigureAwait(false);
+            return await next.WaitAsync(_options.ReconnectPatience, _options.TimeProvider, _disposing.Token).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {
             throw new XenStoreConnectionLostException(
-                $"no connection to xenstored ({endpoint}) came back within {options.ReconnectPatience.TotalSeconds} s");
+                $"no connection to xenstored ({_endpoint}) came back within {_options.ReconnectPatience.TotalSeconds} s");
         }
         catch (OperationCanceledException)
         {
@@ -116,13 +116,13 @@ public sealed partial class XenStoreClient
     }
 
     private async Task<XenStoreConnection> OpenAsync(CancellationToken ct) =>
-        new(await endpoint.OpenAsync(ct).ConfigureAwait(false), options.RequestsInFlight, Notify);
+        new(await _endpoint.OpenAsync(ct).ConfigureAwait(false), _options.RequestsInFlight, Notify);
 
     private void StartKeepingConnected(XenStoreConnection first)
     {
-        lock (gate)
+        lock (_gate)
             Publish(first);
-        keepConnected = KeepConnectedAsync(first);
+        _keepConnected = KeepConnectedAsync(first);
     }
 
     private async Task KeepConnectedAsync(XenStoreConnection connection)
@@ -130,12 +130,12 @@ public sealed partial class XenStoreClient
         while (true)
         {
             var cause = await connection.Ended.ConfigureAwait(false);
-            lock (gate)
+            lock (_gate)
             {
-                if (isDisposed)
+                if (_isDisposed)
                     return;
-                current = null;
-                connected = NewPromise();
+                _current = null;
+                _connected = NewPromise();
             }
             ConnectionLost?.Invoke(cause);
             if (await ReconnectAsync().ConfigureAwait(false) is not { } next)
@@ -148,14 +148,14 @@ public sealed partial class XenStoreClient
     /// <summary>Null when the client was disposed meanwhile.</summary>
     private async Task<XenStoreConnection?> ReconnectAsync()
     {
-        for (var pause = options.FirstReconnectPause; ; pause = Min(pause * 2, options.LongestReconnectPause))
+        for (var pause = _options.FirstReconnectPause; ; pause = Min(pause * 2, _options.LongestReconnectPause))
         {
             try
             {
-                await Task.Delay(pause, options.TimeProvider, disposing.Token).ConfigureAwait(false);
-                var connection = await OpenAsync(disposing.Token).ConfigureAwait(false);
+                await Task.Delay(pause, _options.TimeProvider, _disposing.Token).ConfigureAwait(false);
+                var connection = await OpenAsync(_disposing.Token).ConfigureAwait(false);
                 // A xenstored that accepts but never answers must not hold up disposal.
-                using var registration = disposing.Token.Register(() => _ = connection.DisposeAsync().AsTask());
+                using var registration = _disposing.Token.Register(() => _ = connection.DisposeAsync().AsTask());
                 if (await TryRestoreAsync(connection).ConfigureAwait(false))
                     return connection;
                 await connection.DisposeAsync().ConfigureAwait(false);
@@ -183,12 +183,12 @@ public sealed partial class XenStoreClient
             while (true)
             {
                 XenStoreWatch[] missing, disposed;
-                lock (gate)
+                lock (_gate)
                 {
-                    missing = [.. watches.Values.Except(registered)];
-                    disposed = [.. registered.Except(watches.Values)];
+                    missing = [.. _watches.Values.Except(registered)];
+                    disposed = [.. registered.Except(_watches.Values)];
                     if (missing is [] && disposed is [])
-                        return !isDisposed && Publish(connection);
+                        return !_isDisposed && Publish(connection);
                 }
                 foreach (var watch in missing)
                     await RegisterAsync(watch, connection).ConfigureAwait(false);
@@ -206,15 +206,15 @@ public sealed partial class XenStoreClient
 
     private bool Publish(XenStoreConnection connection)
     {
-        current = connection;
-        connected.SetResult(connection);
+        _current = connection;
+        _connected.SetResult(connection);
         return true;
     }
 
     private bool TryAdd(XenStoreWatch watch, XenStoreConnection connection)
     {
-        lock (gate)
-            return current == connection && watches.TryAdd(watch.Token, watch);
+        lock (_gate)
+            return _current == connection && _watches.TryAdd(watch.Token, watch);
     }
 
     private static async Task RegisterAsync(XenStoreWatch watch, XenStoreConnection connection) =>
@@ -237,8 +237,8 @@ public sealed partial class XenStoreClient
     private void Notify(string token)
     {
         XenStoreWatch? watch;
-        lock (gate)
-            watches.TryGetValue(token, out watch);
+        lock (_gate)
+            _watches.TryGetValue(token, out watch);
         try
         {
             // Unknown: unregistered while the event was under way.

@@ -22,11 +22,11 @@ public sealed partial class XenStoreClient
             }
             catch (XenStoreErrorReplyException conflict) when (conflict.ErrorName == XenStoreErrorName.EAGAIN)
             {
-                if (tries >= options.TransactionTries)
+                if (tries >= _options.TransactionTries)
                     throw new XenStoreConflictException(tries);
             }
-            await Task.Delay(bound * Random.Shared.NextDouble(), options.TimeProvider).ConfigureAwait(false);
-            bound = TimeSpan.FromTicks(Math.Min(bound.Ticks * 2, options.LongestConflictPause.Ticks));
+            await Task.Delay(bound * Random.Shared.NextDouble(), _options.TimeProvider).ConfigureAwait(false);
+            bound = TimeSpan.FromTicks(Math.Min(bound.Ticks * 2, _options.LongestConflictPause.Ticks));
         }
     }
 

@@ -17,7 +17,7 @@ namespace XenPciBack.XenStore;
 /// </remarks>
 public sealed partial class XenStoreClient : IAsyncDisposable
 {
-    private readonly XenStoreClientOptions options;
+    private readonly XenStoreClientOptions _options;
 
     /// <summary>Connects, once: no retry, so that a missing Xen shows at once.</summary>
     /// <exception cref="XenStoreUnreachableException">The message names every place tried and why it failed.</exception>

@@ -9,29 +9,29 @@ namespace XenPciBack.XenStore;
 /// </summary>
 internal sealed class XenStoreConnection : IAsyncDisposable
 {
-    private readonly XenStoreTransport transport;
-    private readonly Action<string> onWatchEvent;
-    private readonly Lock gate = new();
-    private readonly Dictionary<uint, PendingRequest> pending = [];
-    private readonly SemaphoreSlim freeSlots;
-    private readonly SemaphoreSlim sending = new(1);
-    private readonly CancellationTokenSource ending = new();
-    private readonly TaskCompletionSource<Exception?> ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private bool isOver;
-    private Exception? cause;
-    private uint lastRequestId;
+    private readonly XenStoreTransport _transport;
+    private readonly Action<string> _onWatchEvent;
+    private readonly Lock _gate = new();
+    private readonly Dictionary<uint, PendingRequest> _pending = [];
+    private readonly SemaphoreSlim _freeSlots;
+    private readonly SemaphoreSlim _sending = new(1);
+    private readonly CancellationTokenSource _ending = new();
+    private readonly TaskCompletionSource<Exception?> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _isOver;
+    private Exception? _cause;
+    private uint _lastRequestId;
 
     /// <summary>Starts reading. <paramref name="onWatchEvent"/> gets each event's token, on the reader; it must neither block nor throw.</summary>
     public XenStoreConnection(XenStoreTransport transport, int requestsInFlight, Action<string> onWatchEvent)
     {
-        this.transport = transport;
-        this.onWatchEvent = onWatchEvent;
-        freeSlots = new(requestsInFlight);
+        _transport = transport;
+        _onWatchEvent = onWatchEvent;
+        _freeSlots = new(requestsInFlight);
         _ = ReadUntilEndAsync();
     }
 
     /// <summary>Completes, never faults, when the connection is over: with the cause, or null when xenstored closed it.</summary>
-    public Task<Exception?> Ended => ended.Task;
+    public Task<Exception?> Ended => _ended.Task;
 
     /// <summary>
     /// Sends one request and waits for its reply's payload. <paramref name="subject"/>, the path or domid it is about, is
@@ -41,10 +41,10 @@ internal sealed class XenStoreConnection : IAsyncDisposable
     public async Task<byte[]> RequestAsync(
         XenStoreMessageType operation, uint transactionId, byte[] payload, string subject)
     {
-        if (payload.Length > transport.SentPayloadLimit)
+        if (payload.Length > _transport.SentPayloadLimit)
             throw new ArgumentException($"{operation} {subject}: a payload of {payload.Length} bytes does not fit; "
-                + $"this connection carries at most {transport.SentPayloadLimit}.", nameof(payload));
-        await EnterAsync(freeSlots).ConfigureAwait(false);
+                + $"this connection carries at most {_transport.SentPayloadLimit}.", nameof(payload));
+        await EnterAsync(_freeSlots).ConfigureAwait(false);
         try
         {
             var request = new PendingRequest(operation, subject);
@@ -53,7 +53,7 @@ internal sealed class XenStoreConnection : IAsyncDisposable
         }
         finally
         {
-            freeSlots.Release();
+            _freeSlots.Release();
         }
     }
 
@@ -62,12 +62,12 @@ internal sealed class XenStoreConnection : IAsyncDisposable
 
     private async Task SendAsync(PendingRequest request, uint transactionId, byte[] payload)
     {
-        await EnterAsync(sending).ConfigureAwait(false);
+        await EnterAsync(_sending).ConfigureAwait(false);
         try
         {
             var id = Add(request);
-            var refusal = await transport.SendAsync(
-                XenStoreFrame.Encode(request.Operation, id, transactionId, payload), ending.Token).ConfigureAwait(false);
+            var refusal = await _transport.SendAsync(
+                XenStoreFrame.Encode(request.Operation, id, transactionId, payload), _ending.Token).ConfigureAwait(false);
             if (refusal is not null && TryTake(id, out _))
                 throw new XenStoreErrorReplyException(refusal, request.Operation, request.Subject);
         }
@@ -78,7 +78,7 @@ internal sealed class XenStoreConnection : IAsyncDisposable
         }
         finally
         {
-            sending.Release();
+            _sending.Release();
         }
     }
 
@@ -89,7 +89,7 @@ internal sealed class XenStoreConnection : IAsyncDisposable
         {
             var buffer = new byte[XenStoreHeader.Size + XenStoreLimits.AcceptedPayload];
             var filled = 0;
-            while (await transport.ReceiveAsync(buffer.AsMemory(filled), ending.Token).ConfigureAwait(false) is > 0 and var count)
+            while (await _transport.ReceiveAsync(buffer.AsMemory(filled), _ending.Token).ConfigureAwait(false) is > 0 and var count)
             {
                 filled += count;
                 var used = Dispatch(buffer.AsSpan(0, filled));
@@ -130,7 +130,7 @@ internal sealed class XenStoreConnection : IAsyncDisposable
     {
         if (!XenStorePayload.TryTakeString(ref payload, out _) || !XenStorePayload.TryTakeString(ref payload, out var token))
             throw new XenStoreProtocolException("a watch event is not a path and a token");
-        onWatchEvent(token);
+        _onWatchEvent(token);
     }
 
     private void DispatchReply(XenStoreHeader header, ReadOnlySpan<byte> payload)
@@ -151,28 +151,28 @@ internal sealed class XenStoreConnection : IAsyncDisposable
 
     private uint Add(PendingRequest request)
     {
-        lock (gate)
+        lock (_gate)
         {
-            if (isOver)
+            if (_isOver)
                 throw Lost();
             do
-                lastRequestId++;
-            while (lastRequestId == 0 || !pending.TryAdd(lastRequestId, request));
-            return lastRequestId;
+                _lastRequestId++;
+            while (_lastRequestId == 0 || !_pending.TryAdd(_lastRequestId, request));
+            return _lastRequestId;
         }
     }
 
     private bool TryTake(uint id, out PendingRequest request)
     {
-        lock (gate)
-            return pending.Remove(id, out request);
+        lock (_gate)
+            return _pending.Remove(id, out request);
     }
 
     private async Task EnterAsync(SemaphoreSlim semaphore)
     {
         try
         {
-            await semaphore.WaitAsync(ending.Token).ConfigureAwait(false);
+            await semaphore.WaitAsync(_ending.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {
@@ -183,27 +183,27 @@ internal sealed class XenStoreConnection : IAsyncDisposable
     private async ValueTask EndAsync(Exception? why)
     {
         PendingRequest[] failed;
-        lock (gate)
+        lock (_gate)
         {
-            if (isOver)
+            if (_isOver)
                 return;
-            isOver = true;
-            cause = why;
-            failed = [.. pending.Values];
-            pending.Clear();
+            _isOver = true;
+            _cause = why;
+            failed = [.. _pending.Values];
+            _pending.Clear();
         }
         foreach (var request in failed)
             request.Reply.TrySetException(Lost());
-        await ending.CancelAsync().ConfigureAwait(false);
-        await transport.DisposeAsync().ConfigureAwait(false);
-        ended.TrySetResult(why);
+        await _ending.CancelAsync().ConfigureAwait(false);
+        await _transport.DisposeAsync().ConfigureAwait(false);
+        _ended.TrySetResult(why);
     }
 
-    private Exception Lost() => cause switch
+    private Exception Lost() => _cause switch
     {
         ObjectDisposedException => new ObjectDisposedException(nameof(XenStoreClient)),
         null => new XenStoreConnectionLostException("xenstored closed the connection"),
-        _ => new XenStoreConnectionLostException($"the connection to xenstored is lost: {cause.Message}", cause),
+        _ => new XenStoreConnectionLostException($"the connection to xenstored is lost: {_cause.Message}", _cause),
     };
 
     private static bool IsLoss(Exception e) => e is IOException or ObjectDisposedException or OperationCanceledException;

@@ -10,9 +10,9 @@ namespace XenPciBack.XenStore;
 /// </summary>
 public sealed class XenStoreEndpoint
 {
-    private readonly Place[] places;
+    private readonly Place[] _places;
 
-    private XenStoreEndpoint(params Place[] places) => this.places = places;
+    private XenStoreEndpoint(params Place[] places) => _places = places;
 
     /// <summary>xenstored's Unix socket.</summary>
     public static XenStoreEndpoint Socket(string path) => new(new Place(path, FileKind.Socket));
@@ -38,14 +38,14 @@ public sealed class XenStoreEndpoint
     }
 
     /// <summary>The places, in the order in which they are tried.</summary>
-    public override string ToString() => string.Join(", then ", places.Select(place => place.Path));
+    public override string ToString() => string.Join(", then ", _places.Select(place => place.Path));
 
     /// <exception cref="XenStoreUnreachableException">No place answered; the message says why for each.</exception>
     internal async Task<XenStoreTransport> OpenAsync(CancellationToken ct)
     {
         var failures = new StringBuilder("no xenstored found, so no Xen here?");
         Exception? cause = null;
-        foreach (var place in places)
+        foreach (var place in _places)
         {
             try
             {

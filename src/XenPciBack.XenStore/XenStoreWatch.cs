@@ -17,14 +17,14 @@ public sealed class XenStoreWatch : IAsyncDisposable
 {
     private const int Idle = 0, Notified = 1, NotifiedAgain = 2, Disposed = 3;
 
-    private readonly XenStoreClient client;
-    private readonly Action onChange;
-    private int state;
+    private readonly XenStoreClient _client;
+    private readonly Action _onChange;
+    private int _state;
 
     internal XenStoreWatch(XenStoreClient client, XenStorePath path, string token, Action onChange)
     {
-        this.client = client;
-        this.onChange = onChange;
+        _client = client;
+        _onChange = onChange;
         Path = path;
         Token = token;
     }
@@ -41,9 +41,9 @@ public sealed class XenStoreWatch : IAsyncDisposable
     /// </summary>
     public void Accept()
     {
-        if (Interlocked.CompareExchange(ref state, Idle, Notified) == NotifiedAgain
-            && Interlocked.CompareExchange(ref state, Notified, NotifiedAgain) == NotifiedAgain)
-            onChange();
+        if (Interlocked.CompareExchange(ref _state, Idle, Notified) == NotifiedAgain
+            && Interlocked.CompareExchange(ref _state, Notified, NotifiedAgain) == NotifiedAgain)
+            _onChange();
     }
 
     /// <summary>
@@ -52,15 +52,15 @@ public sealed class XenStoreWatch : IAsyncDisposable
     /// </summary>
     public async ValueTask DisposeAsync()
     {
-        if (Interlocked.Exchange(ref state, Disposed) != Disposed)
-            await client.UnwatchAsync(this).ConfigureAwait(false);
+        if (Interlocked.Exchange(ref _state, Disposed) != Disposed)
+            await _client.UnwatchAsync(this).ConfigureAwait(false);
     }
 
     internal void Notify()
     {
-        if (Interlocked.CompareExchange(ref state, Notified, Idle) == Idle)
-            onChange();
+        if (Interlocked.CompareExchange(ref _state, Notified, Idle) == Idle)
+            _onChange();
         else
-            Interlocked.CompareExchange(ref state, NotifiedAgain, Notified);
+            Interlocked.CompareExchange(ref _state, NotifiedAgain, Notified);
     }
 }

@@ -16,30 +16,30 @@ namespace XenPciBack.XenStore.Tests;
 public sealed partial class DeviceTests : IAsyncLifetime
 {
     private static readonly XenStorePath Node = new("/node");
-    private readonly EmbeddedXenStored xenstored = EmbeddedXenStored.Start(TemporarySocket.NewPath());
-    private readonly Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-    private SafeFileHandle master = null!, terminal = null!;
-    private string path = "";
+    private readonly EmbeddedXenStored _xenstored = EmbeddedXenStored.Start(TemporarySocket.NewPath());
+    private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+    private SafeFileHandle _master = null!, _terminal = null!;
+    private string _path = "";
 
     public async ValueTask InitializeAsync()
     {
-        (master, terminal, path) = OpenRawTerminal();
-        await socket.ConnectAsync(new UnixDomainSocketEndPoint(xenstored.SocketPath));
-        new Thread(() => Pump(buffer => Libc.Read(master, buffer), bytes => socket.Send(bytes))) { IsBackground = true }.Start();
-        new Thread(() => Pump(buffer => socket.Receive(buffer), bytes => Libc.Write(master, bytes))) { IsBackground = true }.Start();
+        (_master, _terminal, _path) = OpenRawTerminal();
+        await _socket.ConnectAsync(new UnixDomainSocketEndPoint(_xenstored.SocketPath));
+        new Thread(() => Pump(buffer => Libc.Read(_master, buffer), bytes => _socket.Send(bytes))) { IsBackground = true }.Start();
+        new Thread(() => Pump(buffer => _socket.Receive(buffer), bytes => Libc.Write(_master, bytes))) { IsBackground = true }.Start();
     }
 
     public async ValueTask DisposeAsync()
     {
-        terminal.Dispose();
-        socket.Dispose();
-        await xenstored.DisposeAsync();
+        _terminal.Dispose();
+        _socket.Dispose();
+        await _xenstored.DisposeAsync();
     }
 
     [Fact]
     public async Task Reads_writes_watches_and_transactions_work_through_a_device()
     {
-        await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Device(path), TestContext.Current.CancellationToken);
+        await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Device(_path), TestContext.Current.CancellationToken);
         await using var probe = await WatchProbe.StartAsync(client, Node);
         await client.TransactAsync(tx => client.WriteAsync(Node, "1", tx));
         await probe.NotifiedAsync(2);
@@ -51,7 +51,7 @@ public sealed partial class DeviceTests : IAsyncLifetime
     [Fact]
     public async Task A_message_carries_less_because_the_header_counts()
     {
-        await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Device(path), TestContext.Current.CancellationToken);
+        await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Device(_path), TestContext.Current.CancellationToken);
         var room = XenStoreLimits.SentPayloadThroughDevice - "/node\0".Length;
         await client.WriteAsync(Node, new string('x', room));
         await Assert.ThrowsAsync<ArgumentException>(() => client.WriteAsync(Node, new string('x', room + 1)));
@@ -60,7 +60,7 @@ public sealed partial class DeviceTests : IAsyncLifetime
     [Fact]
     public async Task Disposal_ends_a_reader_that_waits()
     {
-        var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Device(path), TestContext.Current.CancellationToken);
+        var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Device(_path), TestContext.Current.CancellationToken);
         await client.WriteAsync(Node, "1");
         await client.DisposeAsync().AsTask().WaitAsync(Eventually.Limit, TestContext.Current.CancellationToken);
     }

@@ -6,59 +6,59 @@ namespace XenPciBack.XenStore.Tests;
 public sealed class PeerConductTests : IAsyncLifetime
 {
     private static readonly XenStorePath A = new("/a"), B = new("/b");
-    private ScriptedPeer peer = null!;
-    private XenStoreClient client = null!;
+    private ScriptedPeer _peer = null!;
+    private XenStoreClient _client = null!;
 
     public async ValueTask InitializeAsync() =>
-        (peer, client) = await ScriptedPeer.ConnectAsync(new() { RequestsInFlight = 10 });
+        (_peer, _client) = await ScriptedPeer.ConnectAsync(new() { RequestsInFlight = 10 });
 
     public async ValueTask DisposeAsync()
     {
-        await client.DisposeAsync();
-        peer.Dispose();
+        await _client.DisposeAsync();
+        _peer.Dispose();
     }
 
     [Fact]
     public async Task A_request_is_on_the_wire_as_the_header_and_its_payload()
     {
-        var write = client.WriteAsync(A, "v");
-        var (header, payload) = await peer.ReceiveAsync();
+        var write = _client.WriteAsync(A, "v");
+        var (header, payload) = await _peer.ReceiveAsync();
         Assert.Equal((XenStoreMessageType.Write, 0u), (header.Type, header.TransactionId));
         Assert.Equal("/a\0v"u8.ToArray(), payload);
-        await peer.SendAsync(XenStoreMessageType.Write, header.RequestId, "OK\0");
+        await _peer.SendAsync(XenStoreMessageType.Write, header.RequestId, "OK\0");
         await write;
     }
 
     [Fact]
     public async Task Replies_in_another_order_reach_their_own_calls()
     {
-        var a = client.ReadAsync(A);
-        var (first, _) = await peer.ReceiveAsync();
-        var b = client.ReadAsync(B);
-        var (second, _) = await peer.ReceiveAsync();
-        await peer.SendAsync(XenStoreMessageType.Read, second.RequestId, "of b");
+        var a = _client.ReadAsync(A);
+        var (first, _) = await _peer.ReceiveAsync();
+        var b = _client.ReadAsync(B);
+        var (second, _) = await _peer.ReceiveAsync();
+        await _peer.SendAsync(XenStoreMessageType.Read, second.RequestId, "of b");
         Assert.Equal("of b", await b);
-        await peer.SendAsync(XenStoreMessageType.Read, first.RequestId, "of a");
+        await _peer.SendAsync(XenStoreMessageType.Read, first.RequestId, "of a");
         Assert.Equal("of a", await a);
     }
 
     [Fact]
     public async Task A_reply_in_single_bytes_is_one_reply()
     {
-        var read = client.ReadAsync(A);
-        var (request, _) = await peer.ReceiveAsync();
+        var read = _client.ReadAsync(A);
+        var (request, _) = await _peer.ReceiveAsync();
         foreach (var b in XenStoreFrame.Encode(XenStoreMessageType.Read, request.RequestId, 0, "piecewise"u8))
-            await peer.SendAsync([b]);
+            await _peer.SendAsync([b]);
         Assert.Equal("piecewise", await read);
     }
 
     [Fact]
     public async Task An_oversized_directory_as_oxenstored_sends_it_is_accepted()
     {
-        var list = client.ListAsync(A);
-        var (request, _) = await peer.ReceiveAsync();
+        var list = _client.ListAsync(A);
+        var (request, _) = await _peer.ReceiveAsync();
         var names = Enumerable.Range(0, 1000).Select(i => $"name-{i}").ToArray();
-        await peer.SendAsync(XenStoreMessageType.Directory, request.RequestId, string.Concat(names.Select(name => name + "\0")));
+        await _peer.SendAsync(XenStoreMessageType.Directory, request.RequestId, string.Concat(names.Select(name => name + "\0")));
         Assert.Equal(names, await list);
     }
 
@@ -67,39 +67,39 @@ public sealed class PeerConductTests : IAsyncLifetime
     {
         // Linux does not initialise the ids of events that come through /dev/xen/xenbus.
         var notified = 0;
-        var watch = client.WatchAsync(A, () => notified++);
-        var (request, payload) = await peer.ReceiveAsync();
+        var watch = _client.WatchAsync(A, () => notified++);
+        var (request, payload) = await _peer.ReceiveAsync();
         Assert.True(XenStorePayload.TrySplit(payload, out var arguments));
-        await peer.SendAsync(XenStoreMessageType.WatchEvent, request.RequestId, $"/a\0{arguments[1]}\0"); // before the OK, too
+        await _peer.SendAsync(XenStoreMessageType.WatchEvent, request.RequestId, $"/a\0{arguments[1]}\0"); // before the OK, too
         await Eventually.True(() => Volatile.Read(ref notified) == 1, "the event arrived");
         Assert.False(watch.IsCompleted);
-        await peer.SendAsync(XenStoreMessageType.Watch, request.RequestId, "OK\0");
+        await _peer.SendAsync(XenStoreMessageType.Watch, request.RequestId, "OK\0");
         await watch;
     }
 
     [Fact]
     public async Task An_event_for_an_unknown_token_is_dropped()
     {
-        await peer.SendAsync(XenStoreMessageType.WatchEvent, 0, "/a\0nobody's\0");
-        var read = client.ReadAsync(A);
-        var (request, _) = await peer.ReceiveAsync();
-        await peer.SendAsync(XenStoreMessageType.Read, request.RequestId, "still here");
+        await _peer.SendAsync(XenStoreMessageType.WatchEvent, 0, "/a\0nobody's\0");
+        var read = _client.ReadAsync(A);
+        var (request, _) = await _peer.ReceiveAsync();
+        await _peer.SendAsync(XenStoreMessageType.Read, request.RequestId, "still here");
         Assert.Equal("still here", await read);
     }
 
     [Fact]
     public async Task An_error_name_in_no_table_is_kept()
     {
-        var read = client.ReadAsync(A);
-        var (request, _) = await peer.ReceiveAsync();
-        await peer.SendAsync(XenStoreMessageType.Error, request.RequestId, "EQUOTA\0");
+        var read = _client.ReadAsync(A);
+        var (request, _) = await _peer.ReceiveAsync();
+        await _peer.SendAsync(XenStoreMessageType.Error, request.RequestId, "EQUOTA\0");
         Assert.Equal("EQUOTA", (await Assert.ThrowsAsync<XenStoreErrorReplyException>(() => read)).ErrorName);
     }
 
     [Fact]
     public async Task A_directory_that_changes_between_two_parts_is_read_from_the_start()
     {
-        var list = client.ListAsync(A);
+        var list = _client.ListAsync(A);
         await AnswerAsync(XenStoreMessageType.Error, "E2BIG\0", "/a\0");
         await AnswerAsync(XenStoreMessageType.DirectoryPart, "7\0one\0two\0", "/a\00\0");
         await AnswerAsync(XenStoreMessageType.DirectoryPart, "8\0four\0\0", "/a\08\0");
@@ -109,9 +109,9 @@ public sealed class PeerConductTests : IAsyncLifetime
 
         async Task AnswerAsync(XenStoreMessageType type, string answer, string expected)
         {
-            var (request, payload) = await peer.ReceiveAsync();
+            var (request, payload) = await _peer.ReceiveAsync();
             Assert.Equal(expected, XenStorePayload.Text(payload));
-            await peer.SendAsync(type, request.RequestId, answer);
+            await _peer.SendAsync(type, request.RequestId, answer);
         }
     }
 
@@ -125,10 +125,10 @@ public sealed class PeerConductTests : IAsyncLifetime
     {
         TestContext.Current.TestOutputHelper?.WriteLine($"a reply {what}");
         var cause = new TaskCompletionSource<Exception?>();
-        client.ConnectionLost += cause.SetResult;
-        var read = client.ReadAsync(A);
-        var (request, _) = await peer.ReceiveAsync();
-        await peer.SendAsync(type, request.RequestId + requestIdOffset, payload);
+        _client.ConnectionLost += cause.SetResult;
+        var read = _client.ReadAsync(A);
+        var (request, _) = await _peer.ReceiveAsync();
+        await _peer.SendAsync(type, request.RequestId + requestIdOffset, payload);
         Assert.IsType<XenStoreProtocolException>(await cause.Task.WaitAsync(Eventually.Limit, TestContext.Current.CancellationToken));
         await Assert.ThrowsAnyAsync<XenStoreException>(() => read);
     }
@@ -136,11 +136,11 @@ public sealed class PeerConductTests : IAsyncLifetime
     [Fact]
     public async Task A_message_longer_than_we_accept_ends_the_connection_before_it_is_read()
     {
-        var read = client.ReadAsync(A);
-        var (request, _) = await peer.ReceiveAsync();
+        var read = _client.ReadAsync(A);
+        var (request, _) = await _peer.ReceiveAsync();
         var header = new byte[XenStoreHeader.Size];
         new XenStoreHeader(XenStoreMessageType.Read, request.RequestId, 0, XenStoreLimits.AcceptedPayload + 1).Write(header);
-        await peer.SendAsync(header);
+        await _peer.SendAsync(header);
         var lost = await Assert.ThrowsAsync<XenStoreConnectionLostException>(() => read);
         Assert.IsType<XenStoreProtocolException>(lost.InnerException);
     }
@@ -148,10 +148,10 @@ public sealed class PeerConductTests : IAsyncLifetime
     [Fact]
     public async Task All_open_calls_fail_with_the_same_cause()
     {
-        var calls = Enumerable.Range(0, 10).Select(_ => client.ReadAsync(A)).ToArray();
+        var calls = Enumerable.Range(0, 10).Select(_ => _client.ReadAsync(A)).ToArray();
         foreach (var _ in calls)
-            await peer.ReceiveAsync();
-        await peer.SendAsync(XenStoreMessageType.Read, 4711, "for nobody");
+            await _peer.ReceiveAsync();
+        await _peer.SendAsync(XenStoreMessageType.Read, 4711, "for nobody");
         var causes = new HashSet<Exception>(ReferenceEqualityComparer.Instance);
         foreach (var call in calls)
             causes.Add((await Assert.ThrowsAsync<XenStoreConnectionLostException>(() => call)).InnerException!);
@@ -161,13 +161,13 @@ public sealed class PeerConductTests : IAsyncLifetime
     [Fact]
     public async Task No_more_requests_are_sent_than_may_be_in_flight()
     {
-        var calls = Enumerable.Range(0, 11).Select(_ => client.ReadAsync(A)).ToArray();
-        var (first, _) = await peer.ReceiveAsync();
+        var calls = Enumerable.Range(0, 11).Select(_ => _client.ReadAsync(A)).ToArray();
+        var (first, _) = await _peer.ReceiveAsync();
         for (var i = 1; i < 10; i++)
-            await peer.ReceiveAsync();
-        var eleventh = peer.ReceiveAsync();
+            await _peer.ReceiveAsync();
+        var eleventh = _peer.ReceiveAsync();
         Assert.False(eleventh.IsCompleted);
-        await peer.SendAsync(XenStoreMessageType.Read, first.RequestId, "");
+        await _peer.SendAsync(XenStoreMessageType.Read, first.RequestId, "");
         await eleventh;
         Assert.Equal(1, calls.Count(call => call.IsCompleted));
     }
@@ -175,9 +175,9 @@ public sealed class PeerConductTests : IAsyncLifetime
     [Fact]
     public async Task Disposal_does_not_wait_for_a_peer_that_never_answers()
     {
-        var read = client.ReadAsync(A);
-        await peer.ReceiveAsync();
-        await client.DisposeAsync();
+        var read = _client.ReadAsync(A);
+        await _peer.ReceiveAsync();
+        await _client.DisposeAsync();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => read);
     }
 }

@@ -7,44 +7,44 @@ namespace XenPciBack.XenStore.Tests;
 public sealed class ReconnectionTests : IAsyncLifetime
 {
     private static readonly XenStorePath Node = new("/node");
-    private readonly EmbeddedXenStored xenstored = EmbeddedXenStored.Start(TemporarySocket.NewPath());
-    private XenStoreClient client = null!;
-    private int lost, reconnected;
+    private readonly EmbeddedXenStored _xenstored = EmbeddedXenStored.Start(TemporarySocket.NewPath());
+    private XenStoreClient _client = null!;
+    private int _lost, _reconnected;
 
     public async ValueTask InitializeAsync()
     {
-        client = await XenStoreClient.ConnectAsync(xenstored.Endpoint);
-        client.ConnectionLost += _ => Interlocked.Increment(ref lost);
-        client.Reconnected += () => Interlocked.Increment(ref reconnected);
+        _client = await XenStoreClient.ConnectAsync(_xenstored.Endpoint);
+        _client.ConnectionLost += _ => Interlocked.Increment(ref _lost);
+        _client.Reconnected += () => Interlocked.Increment(ref _reconnected);
     }
 
     public async ValueTask DisposeAsync()
     {
-        await client.DisposeAsync();
-        await xenstored.DisposeAsync();
+        await _client.DisposeAsync();
+        await _xenstored.DisposeAsync();
     }
 
     [Fact]
     public async Task Every_watch_fires_once_after_a_reconnection_and_works_again()
     {
-        await using var accepted = await WatchProbe.StartAsync(client, Node);
-        await using var special = await WatchProbe.StartAsync(client, XenStorePath.ReleaseDomain);
-        xenstored.DropConnections();
+        await using var accepted = await WatchProbe.StartAsync(_client, Node);
+        await using var special = await WatchProbe.StartAsync(_client, XenStorePath.ReleaseDomain);
+        _xenstored.DropConnections();
         await accepted.NotifiedAsync(2);
         await special.NotifiedAsync(2);
-        await Eventually.True(() => reconnected == 1, "the client said that it is back");
-        Assert.Equal((2, 2, 1), (accepted.Notifications, special.Notifications, lost));
+        await Eventually.True(() => _reconnected == 1, "the client said that it is back");
+        Assert.Equal((2, 2, 1), (accepted.Notifications, special.Notifications, _lost));
 
         accepted.Watch.Accept();
-        await client.WriteAsync(Node, "1");
+        await _client.WriteAsync(Node, "1");
         await accepted.NotifiedAsync(3);
     }
 
     [Fact]
     public async Task A_notification_not_yet_accepted_is_followed_by_one_more()
     {
-        await using var probe = await WatchProbe.StartAsync(client, Node);
-        await client.WriteAsync(Node, "1");
+        await using var probe = await WatchProbe.StartAsync(_client, Node);
+        await _client.WriteAsync(Node, "1");
         await probe.NotifiedAsync(2);
         await DropAndReturnAsync();
         Assert.Equal(2, probe.Notifications);
@@ -59,95 +59,95 @@ public sealed class ReconnectionTests : IAsyncLifetime
     [Fact]
     public async Task A_watch_disposed_before_the_loss_is_not_registered_again()
     {
-        var probe = await WatchProbe.StartAsync(client, Node);
+        var probe = await WatchProbe.StartAsync(_client, Node);
         await probe.DisposeAsync();
-        Assert.Equal(0, xenstored.RegisteredWatches);
+        Assert.Equal(0, _xenstored.RegisteredWatches);
         await DropAndReturnAsync();
-        Assert.Equal((0, 1), (xenstored.RegisteredWatches, probe.Notifications));
+        Assert.Equal((0, 1), (_xenstored.RegisteredWatches, probe.Notifications));
     }
 
     [Fact]
     public async Task A_watch_disposed_while_disconnected_is_not_registered_again()
     {
-        var probe = await WatchProbe.StartAsync(client, Node);
-        await xenstored.SuspendAsync();
-        await Eventually.True(() => lost == 1, "the loss was noticed");
+        var probe = await WatchProbe.StartAsync(_client, Node);
+        await _xenstored.SuspendAsync();
+        await Eventually.True(() => _lost == 1, "the loss was noticed");
         await probe.DisposeAsync();
-        xenstored.Resume();
-        await Eventually.True(() => reconnected == 1, "the client came back");
-        Assert.Equal((0, 1), (xenstored.RegisteredWatches, probe.Notifications));
+        _xenstored.Resume();
+        await Eventually.True(() => _reconnected == 1, "the client came back");
+        Assert.Equal((0, 1), (_xenstored.RegisteredWatches, probe.Notifications));
     }
 
     [Fact]
     public async Task A_call_made_while_disconnected_waits_for_the_connection()
     {
-        await xenstored.SuspendAsync();
-        await Eventually.True(() => lost == 1, "the loss was noticed");
-        var write = client.WriteAsync(Node, "late");
+        await _xenstored.SuspendAsync();
+        await Eventually.True(() => _lost == 1, "the loss was noticed");
+        var write = _client.WriteAsync(Node, "late");
         Assert.False(write.IsCompleted);
-        xenstored.Resume();
+        _xenstored.Resume();
         await write;
-        Assert.Equal("late", await client.ReadAsync(Node));
+        Assert.Equal("late", await _client.ReadAsync(Node));
     }
 
     [Fact]
     public async Task A_call_whose_patience_ends_fails_with_a_lost_connection()
     {
         var options = new XenStoreClientOptions { ReconnectPatience = TimeSpan.FromMilliseconds(1) };
-        await using var impatient = await XenStoreClient.ConnectAsync(xenstored.Endpoint, options, TestContext.Current.CancellationToken);
+        await using var impatient = await XenStoreClient.ConnectAsync(_xenstored.Endpoint, options, TestContext.Current.CancellationToken);
         var noticed = false;
         impatient.ConnectionLost += _ => noticed = true;
-        await xenstored.SuspendAsync();
+        await _xenstored.SuspendAsync();
         await Eventually.True(() => Volatile.Read(ref noticed), "the loss was noticed");
         var failure = await Assert.ThrowsAsync<XenStoreConnectionLostException>(() => impatient.ReadAsync(Node));
-        Assert.Contains(xenstored.SocketPath, failure.Message, StringComparison.Ordinal);
+        Assert.Contains(_xenstored.SocketPath, failure.Message, StringComparison.Ordinal);
         Assert.True(failure.IsTransient);
     }
 
     [Fact]
     public async Task An_open_transaction_is_lost_with_its_connection()
     {
-        await Assert.ThrowsAsync<XenStoreConnectionLostException>(() => client.TransactAsync(async tx =>
+        await Assert.ThrowsAsync<XenStoreConnectionLostException>(() => _client.TransactAsync(async tx =>
         {
-            await client.WriteAsync(Node, "never", tx);
+            await _client.WriteAsync(Node, "never", tx);
             await DropAndReturnAsync();
-            await client.WriteAsync(Node, "never", tx);
+            await _client.WriteAsync(Node, "never", tx);
         }));
-        Assert.Null(await client.ReadAsync(Node));
+        Assert.Null(await _client.ReadAsync(Node));
     }
 
     [Fact]
     public async Task A_crash_that_loses_the_store_is_survived_too()
     {
-        await client.WriteAsync(Node, "1");
-        await using var probe = await WatchProbe.StartAsync(client, Node);
-        await xenstored.RestartAsync(keepState: false);
+        await _client.WriteAsync(Node, "1");
+        await using var probe = await WatchProbe.StartAsync(_client, Node);
+        await _xenstored.RestartAsync(keepState: false);
         await probe.NotifiedAsync(2);
-        Assert.Null(await client.ReadAsync(Node));
+        Assert.Null(await _client.ReadAsync(Node));
     }
 
     [Fact]
     public async Task Disposal_does_not_wait_for_a_xenstored_that_is_gone()
     {
-        await xenstored.SuspendAsync();
-        await Eventually.True(() => lost == 1, "the loss was noticed");
-        var waiting = client.ReadAsync(Node);
-        await client.DisposeAsync();
+        await _xenstored.SuspendAsync();
+        await Eventually.True(() => _lost == 1, "the loss was noticed");
+        var waiting = _client.ReadAsync(Node);
+        await _client.DisposeAsync();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => waiting);
     }
 
     [Fact]
     public async Task A_storm_of_losses_leaves_every_watch_registered()
     {
-        await using var probe = await WatchProbe.StartAsync(client, Node);
+        await using var probe = await WatchProbe.StartAsync(_client, Node);
         for (var storm = 0; storm < 20; storm++)
         {
             // Some of these hit the client while it is still registering watches.
-            xenstored.DropConnections();
+            _xenstored.DropConnections();
             await Task.Yield();
         }
         await ReadPatientlyAsync();
-        await client.WriteAsync(Node, "after the storm");
+        await _client.WriteAsync(Node, "after the storm");
         await Eventually.True(() =>
         {
             probe.Watch.Accept();
@@ -158,14 +158,14 @@ public sealed class ReconnectionTests : IAsyncLifetime
     [Fact]
     public async Task A_node_rewritten_without_end_keeps_one_notification_pending()
     {
-        await using var probe = await WatchProbe.StartAsync(client, Node);
-        await using var guest = await XenStoreClient.ConnectAsync(xenstored.Endpoint, TestContext.Current.CancellationToken);
+        await using var probe = await WatchProbe.StartAsync(_client, Node);
+        await using var guest = await XenStoreClient.ConnectAsync(_xenstored.Endpoint, TestContext.Current.CancellationToken);
         await Task.WhenAll(Enumerable.Range(0, 64).Select(_ => Task.Run(async () =>
         {
             for (var i = 0; i < 100_000 / 64; i++)
                 await guest.WriteAsync(Node, "again");
         })));
-        await (await WatchProbe.StartAsync(client, new("/barrier"))).DisposeAsync();
+        await (await WatchProbe.StartAsync(_client, new("/barrier"))).DisposeAsync();
         Assert.Equal(2, probe.Notifications);
         probe.Watch.Accept();
         probe.Watch.Accept();
@@ -174,9 +174,9 @@ public sealed class ReconnectionTests : IAsyncLifetime
 
     private async Task DropAndReturnAsync()
     {
-        var before = reconnected;
-        xenstored.DropConnections();
-        await Eventually.True(() => reconnected > before, "the client came back");
+        var before = _reconnected;
+        _xenstored.DropConnections();
+        await Eventually.True(() => _reconnected > before, "the client came back");
     }
 
     private async Task ReadPatientlyAsync()
@@ -185,7 +185,7 @@ public sealed class ReconnectionTests : IAsyncLifetime
         {
             try
             {
-                await client.ReadAsync(Node);
+                await _client.ReadAsync(Node);
                 return;
             }
             catch (XenStoreConnectionLostException)

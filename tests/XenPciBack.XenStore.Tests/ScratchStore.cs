@@ -9,7 +9,7 @@ namespace XenPciBack.XenStore.Tests;
 /// </summary>
 public sealed class ScratchStore : IAsyncLifetime
 {
-    private EmbeddedXenStored? embedded;
+    private EmbeddedXenStored? _embedded;
 
     public XenStoreClient Client { get; private set; } = null!;
 
@@ -23,8 +23,8 @@ public sealed class ScratchStore : IAsyncLifetime
             Endpoint = XenStoreEndpoint.Discover();
         else
         {
-            embedded = EmbeddedXenStored.Start(TemporarySocket.NewPath());
-            Endpoint = embedded.Endpoint;
+            _embedded = EmbeddedXenStored.Start(TemporarySocket.NewPath());
+            Endpoint = _embedded.Endpoint;
         }
         Client = await XenStoreClient.ConnectAsync(Endpoint);
         await Client.MakeDirectoryAsync(Root);
@@ -34,8 +34,8 @@ public sealed class ScratchStore : IAsyncLifetime
     {
         await Client.RemoveAsync(Root);
         await Client.DisposeAsync();
-        if (embedded is not null)
-            await embedded.DisposeAsync();
+        if (_embedded is not null)
+            await _embedded.DisposeAsync();
     }
 }
 

@@ -6,23 +6,23 @@ namespace XenPciBack.XenStore.Tests;
 /// <summary>The other end of one client's socket, played by the test byte by byte.</summary>
 internal sealed class ScriptedPeer : IDisposable
 {
-    private readonly Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-    private readonly string path = TemporarySocket.NewPath();
-    private Socket connection = null!;
+    private readonly Socket _listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+    private readonly string _path = TemporarySocket.NewPath();
+    private Socket _connection = null!;
 
     private ScriptedPeer()
     {
-        listener.Bind(new UnixDomainSocketEndPoint(path));
-        listener.Listen();
+        _listener.Bind(new UnixDomainSocketEndPoint(_path));
+        _listener.Listen();
     }
 
     public static async Task<(ScriptedPeer Peer, XenStoreClient Client)> ConnectAsync(XenStoreClientOptions options)
     {
         var peer = new ScriptedPeer();
-        var accepted = peer.listener.AcceptAsync(TestContext.Current.CancellationToken);
+        var accepted = peer._listener.AcceptAsync(TestContext.Current.CancellationToken);
         var client = await XenStoreClient.ConnectAsync(
-            XenStoreEndpoint.Socket(peer.path), options, TestContext.Current.CancellationToken);
-        peer.connection = await accepted;
+            XenStoreEndpoint.Socket(peer._path), options, TestContext.Current.CancellationToken);
+        peer._connection = await accepted;
         return (peer, client);
     }
 
@@ -36,22 +36,22 @@ internal sealed class ScriptedPeer : IDisposable
     }
 
     public async Task SendAsync(params byte[] bytes) =>
-        Assert.Equal(bytes.Length, await connection.SendAsync(bytes, TestContext.Current.CancellationToken));
+        Assert.Equal(bytes.Length, await _connection.SendAsync(bytes, TestContext.Current.CancellationToken));
 
     public Task SendAsync(XenStoreMessageType type, uint requestId, string text) =>
         SendAsync(XenStoreFrame.Encode(type, requestId, 0, System.Text.Encoding.Latin1.GetBytes(text)));
 
     public void Dispose()
     {
-        connection?.Dispose();
-        listener.Dispose();
-        File.Delete(path);
+        _connection?.Dispose();
+        _listener.Dispose();
+        File.Delete(_path);
     }
 
     private async Task FillAsync(Memory<byte> buffer)
     {
         while (!buffer.IsEmpty)
-            buffer = buffer[await connection.ReceiveAsync(buffer, TestContext.Current.CancellationToken).AsTask()
+            buffer = buffer[await _connection.ReceiveAsync(buffer, TestContext.Current.CancellationToken).AsTask()
                 .WaitAsync(Eventually.Limit, TestContext.Current.CancellationToken)..];
     }
 }

@@ -5,26 +5,26 @@ namespace XenPciBack.XenStore.Tests;
 /// <summary>What the client promises about watches, against any xenstored.</summary>
 public sealed class WatchContractTests(ScratchStore store) : IClassFixture<ScratchStore>
 {
-    private readonly XenStoreClient client = store.Client;
-    private readonly XenStorePath here = store.Root / Guid.NewGuid().ToString("n");
+    private readonly XenStoreClient _client = store.Client;
+    private readonly XenStorePath _here = store.Root / Guid.NewGuid().ToString("n");
 
     [Fact]
     public async Task A_watch_fires_once_upon_registration_even_when_there_is_no_node()
     {
-        await using var probe = await WatchProbe.StartAsync(client, here);
+        await using var probe = await WatchProbe.StartAsync(_client, _here);
         Assert.Equal(1, probe.Notifications);
     }
 
     [Fact]
     public async Task A_watch_fires_for_the_node_its_descendants_and_the_removal_of_an_ancestor()
     {
-        var node = here / "frontend/state";
-        await using var probe = await WatchProbe.StartAsync(client, node);
+        var node = _here / "frontend/state";
+        await using var probe = await WatchProbe.StartAsync(_client, node);
         Func<Task>[] changes =
         [
-            () => client.WriteAsync(node, "1"),
-            () => client.WriteAsync(node / "below", "1"),
-            () => client.RemoveAsync(here),
+            () => _client.WriteAsync(node, "1"),
+            () => _client.WriteAsync(node / "below", "1"),
+            () => _client.RemoveAsync(_here),
         ];
         foreach (var change in changes)
         {
@@ -38,20 +38,20 @@ public sealed class WatchContractTests(ScratchStore store) : IClassFixture<Scrat
     [Fact]
     public async Task A_watch_does_not_fire_for_what_it_does_not_watch()
     {
-        await using var probe = await WatchProbe.StartAsync(client, here / "node");
-        await client.WriteAsync(here / "node-2", "a name that only starts alike");
-        await client.WriteAsync(here, "the parent");
+        await using var probe = await WatchProbe.StartAsync(_client, _here / "node");
+        await _client.WriteAsync(_here / "node-2", "a name that only starts alike");
+        await _client.WriteAsync(_here, "the parent");
         // An event for either would come before the one for this.
-        await using var barrier = await WatchProbe.StartAsync(client, here / "barrier");
+        await using var barrier = await WatchProbe.StartAsync(_client, _here / "barrier");
         Assert.Equal(1, probe.Notifications);
     }
 
     [Fact]
     public async Task Changes_before_acceptance_are_one_notification_after_it()
     {
-        await using var probe = await WatchProbe.StartAsync(client, here);
+        await using var probe = await WatchProbe.StartAsync(_client, _here);
         for (var i = 0; i < 50; i++)
-            await client.WriteAsync(here, $"{i}");
+            await _client.WriteAsync(_here, $"{i}");
         await probe.NotifiedAsync(2);
         await BarrierAsync();
         Assert.Equal(2, probe.Notifications);
@@ -65,10 +65,10 @@ public sealed class WatchContractTests(ScratchStore store) : IClassFixture<Scrat
     [Fact]
     public async Task A_transaction_fires_after_its_commit_only()
     {
-        await using var probe = await WatchProbe.StartAsync(client, here);
-        await client.TransactAsync(async tx =>
+        await using var probe = await WatchProbe.StartAsync(_client, _here);
+        await _client.TransactAsync(async tx =>
         {
-            await client.WriteAsync(here, "1", tx);
+            await _client.WriteAsync(_here, "1", tx);
             await BarrierAsync();
             Assert.Equal(1, probe.Notifications);
         });
@@ -78,10 +78,10 @@ public sealed class WatchContractTests(ScratchStore store) : IClassFixture<Scrat
     [Fact]
     public async Task A_disposed_watch_is_silent()
     {
-        var probe = await WatchProbe.StartAsync(client, here);
+        var probe = await WatchProbe.StartAsync(_client, _here);
         await probe.DisposeAsync();
         await probe.DisposeAsync();
-        await client.WriteAsync(here, "1");
+        await _client.WriteAsync(_here, "1");
         await BarrierAsync();
         Assert.Equal(1, probe.Notifications);
     }
@@ -89,10 +89,10 @@ public sealed class WatchContractTests(ScratchStore store) : IClassFixture<Scrat
     [Fact]
     public async Task Two_watches_on_one_path_are_independent()
     {
-        await using var first = await WatchProbe.StartAsync(client, here);
-        await using var second = await WatchProbe.StartAsync(client, here);
+        await using var first = await WatchProbe.StartAsync(_client, _here);
+        await using var second = await WatchProbe.StartAsync(_client, _here);
         await first.DisposeAsync();
-        await client.WriteAsync(here, "1");
+        await _client.WriteAsync(_here, "1");
         await second.NotifiedAsync(2);
         Assert.Equal(1, first.Notifications);
     }
@@ -101,12 +101,12 @@ public sealed class WatchContractTests(ScratchStore store) : IClassFixture<Scrat
     public async Task A_callback_that_throws_stops_neither_its_own_watch_nor_others()
     {
         var failures = 0;
-        client.WatchCallbackFailed += (_, failure) => failures += failure is NotSupportedException ? 1 : 0;
-        await using var broken = await client.WatchAsync(here, () => throw new NotSupportedException());
-        await using var probe = await WatchProbe.StartAsync(client, here);
+        _client.WatchCallbackFailed += (_, failure) => failures += failure is NotSupportedException ? 1 : 0;
+        await using var broken = await _client.WatchAsync(_here, () => throw new NotSupportedException());
+        await using var probe = await WatchProbe.StartAsync(_client, _here);
         await Eventually.True(() => failures == 1, "the failure was reported");
         broken.Accept();
-        await client.WriteAsync(here, "1");
+        await _client.WriteAsync(_here, "1");
         await probe.NotifiedAsync(2);
         await Eventually.True(() => failures == 2, "the second failure was reported");
     }
@@ -114,15 +114,15 @@ public sealed class WatchContractTests(ScratchStore store) : IClassFixture<Scrat
     [Fact]
     public async Task Special_names_can_be_watched()
     {
-        await using var introduced = await WatchProbe.StartAsync(client, XenStorePath.IntroduceDomain);
-        await using var released = await WatchProbe.StartAsync(client, XenStorePath.ReleaseDomain);
+        await using var introduced = await WatchProbe.StartAsync(_client, XenStorePath.IntroduceDomain);
+        await using var released = await WatchProbe.StartAsync(_client, XenStorePath.ReleaseDomain);
     }
 
     /// <summary>Every event that xenstored sent before now has been handled once this returns.</summary>
     private async Task BarrierAsync()
     {
-        var barrier = here / $"barrier-{Guid.NewGuid():n}";
-        await (await WatchProbe.StartAsync(client, barrier)).DisposeAsync();
+        var barrier = _here / $"barrier-{Guid.NewGuid():n}";
+        await (await WatchProbe.StartAsync(_client, barrier)).DisposeAsync();
     }
 
     private async Task DrainAsync(WatchProbe probe)

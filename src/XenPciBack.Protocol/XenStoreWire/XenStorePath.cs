@@ -25,20 +25,20 @@ public readonly record struct XenStorePath
     public static readonly XenStorePath ReleaseDomain = new("@releaseDomain");
 
     // Null stands for "/", so that the default value is a valid path and equal to Root.
-    private readonly string? text;
+    private readonly string? _text;
 
     /// <exception cref="ArgumentException"><paramref name="text"/> is not a path.</exception>
     public XenStorePath(string text)
     {
         if (Flaw(text) is { } flaw)
             throw new ArgumentException($"\"{text}\" is not a xenstore path: {flaw}.", nameof(text));
-        this.text = text == "/" ? null : text;
+        _text = text == "/" ? null : text;
     }
 
-    private XenStorePath(string? validText, bool _) => text = validText == "/" ? null : validText;
+    private XenStorePath(string? validText, bool _) => _text = validText == "/" ? null : validText;
 
     /// <summary>As it goes over the wire, without the NUL.</summary>
-    public string Text => text ?? "/";
+    public string Text => _text ?? "/";
 
     /// <summary>Starts with '/'.</summary>
     public bool IsAbsolute => Text[0] == '/';
@@ -74,7 +74,7 @@ public readonly record struct XenStorePath
     /// <exception cref="ArgumentException"><paramref name="below"/> is not a relative path, or the whole is too long.</exception>
     public static XenStorePath operator /(XenStorePath path, string below) =>
         below is "" or ['/', ..] ? throw new ArgumentException($"\"{below}\" cannot stand below {path}.", nameof(below))
-        : new(path.text + "/" + below);
+        : new(path._text + "/" + below);
 
     /// <summary>The node whose name is a decimal number, such as a domid or a device index.</summary>
     public static XenStorePath operator /(XenStorePath path, int number) => path / number.ToString();
@@ -84,9 +84,9 @@ public readonly record struct XenStorePath
 
     /// <summary>True for the node itself and for everything below it.</summary>
     public bool IsAtOrBelow(XenStorePath ancestor) =>
-        ancestor.text is null ? IsAbsolute
-        : Text.StartsWith(ancestor.text, StringComparison.Ordinal)
-            && (Text.Length == ancestor.text.Length || Text[ancestor.text.Length] == '/');
+        ancestor._text is null ? IsAbsolute
+        : Text.StartsWith(ancestor._text, StringComparison.Ordinal)
+            && (Text.Length == ancestor._text.Length || Text[ancestor._text.Length] == '/');
 
     /// <summary>Same as <see cref="Text"/>.</summary>
     public override string ToString() => Text;

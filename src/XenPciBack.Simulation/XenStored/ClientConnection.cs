@@ -14,17 +14,17 @@ internal sealed class ClientConnection : IDisposable
     /// <summary>Unsent watch events, in bytes. Our bound: C xenstored has one only for guests, 2.5 MB of memory in all.</summary>
     public const int QueuedEventBytes = 4 * 1024 * 1024;
 
-    private readonly Socket socket;
-    private readonly Channel<Outgoing> outbox = Channel.CreateUnbounded<Outgoing>(new() { SingleReader = true });
-    private readonly SemaphoreSlim replyWritten = new(0);
-    private readonly Lock gate = new();
-    private readonly HashSet<(string Path, string Token)> queuedEvents = [];
-    private int queuedBytes;
-    private volatile bool isClosed;
+    private readonly Socket _socket;
+    private readonly Channel<Outgoing> _outbox = Channel.CreateUnbounded<Outgoing>(new() { SingleReader = true });
+    private readonly SemaphoreSlim _replyWritten = new(0);
+    private readonly Lock _gate = new();
+    private readonly HashSet<(string Path, string Token)> _queuedEvents = [];
+    private int _queuedBytes;
+    private volatile bool _isClosed;
 
     public ClientConnection(Socket socket, int domid)
     {
-        this.socket = socket;
+        _socket = socket;
         Client = new StoreClient(domid, QueueEvent);
     }
 
@@ -39,17 +39,17 @@ internal sealed class ClientConnection : IDisposable
 
     public void QueueReply(byte[] reply, StoreWatch? firstEvent)
     {
-        outbox.Writer.TryWrite(new(reply, null));
+        _outbox.Writer.TryWrite(new(reply, null));
         if (firstEvent is not null)
             QueueEvent(firstEvent.Given, firstEvent.Token);
     }
 
     public void Dispose()
     {
-        isClosed = true;
-        outbox.Writer.TryComplete();
-        socket.Dispose();
-        replyWritten.Release(); // for a reader that waits for a reply which nobody will write
+        _isClosed = true;
+        _outbox.Writer.TryComplete();
+        _socket.Dispose();
+        _replyWritten.Release(); // for a reader that waits for a reply which nobody will write
     }
 
     private void QueueEvent(string path, string token)
@@ -57,31 +57,31 @@ internal sealed class ClientConnection : IDisposable
         var payload = XenStorePayload.Strings(path, token);
         if (payload.Length > XenStoreLimits.SentPayload)
             return; // the client's own token leaves no room for the path: there is no message that could tell it
-        lock (gate)
+        lock (_gate)
         {
-            if (!queuedEvents.Add((path, token)))
+            if (!_queuedEvents.Add((path, token)))
                 return;
-            queuedBytes += payload.Length;
+            _queuedBytes += payload.Length;
         }
-        if (queuedBytes > QueuedEventBytes)
+        if (_queuedBytes > QueuedEventBytes)
             Dispose();
         else
-            outbox.Writer.TryWrite(new(XenStoreFrame.Encode(XenStoreMessageType.WatchEvent, 0, 0, payload), (path, token)));
+            _outbox.Writer.TryWrite(new(XenStoreFrame.Encode(XenStoreMessageType.WatchEvent, 0, 0, payload), (path, token)));
     }
 
     private async Task ReadRequestsAsync(Action<ClientConnection, XenStoreHeader, ReadOnlyMemory<byte>> handle)
     {
         var buffer = new byte[XenStoreHeader.Size + XenStoreLimits.SentPayload];
         var filled = 0;
-        while (await socket.ReceiveAsync(buffer.AsMemory(filled)).ConfigureAwait(false) is > 0 and var count)
+        while (await _socket.ReceiveAsync(buffer.AsMemory(filled)).ConfigureAwait(false) is > 0 and var count)
         {
             filled += count;
             XenStoreFrame frame;
             while ((frame = XenStoreFrame.Decode(buffer.AsSpan(0, filled), XenStoreLimits.SentPayload)).Status == XenStoreFrameStatus.Message)
             {
                 handle(this, frame.Header, buffer.AsMemory(XenStoreHeader.Size, (int)frame.Header.PayloadLength));
-                await replyWritten.WaitAsync().ConfigureAwait(false);
-                if (isClosed)
+                await _replyWritten.WaitAsync().ConfigureAwait(false);
+                if (_isClosed)
                     return;
                 filled -= frame.FrameLength;
                 buffer.AsSpan(frame.FrameLength, filled).CopyTo(buffer);
@@ -93,21 +93,21 @@ internal sealed class ClientConnection : IDisposable
 
     private async Task WriteMessagesAsync()
     {
-        await foreach (var (message, watchEvent) in outbox.Reader.ReadAllAsync().ConfigureAwait(false))
+        await foreach (var (message, watchEvent) in _outbox.Reader.ReadAllAsync().ConfigureAwait(false))
         {
             if (watchEvent is { } sent)
             {
                 // Before it is sent: a change from here on is news to the client.
-                lock (gate)
+                lock (_gate)
                 {
-                    queuedEvents.Remove(sent);
-                    queuedBytes -= message.Length - XenStoreHeader.Size;
+                    _queuedEvents.Remove(sent);
+                    _queuedBytes -= message.Length - XenStoreHeader.Size;
                 }
             }
             for (var rest = (ReadOnlyMemory<byte>)message; !rest.IsEmpty;)
-                rest = rest[await socket.SendAsync(rest).ConfigureAwait(false)..];
+                rest = rest[await _socket.SendAsync(rest).ConfigureAwait(false)..];
             if (watchEvent is null)
-                replyWritten.Release();
+                _replyWritten.Release();
         }
     }
 

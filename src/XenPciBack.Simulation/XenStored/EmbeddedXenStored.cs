@@ -14,12 +14,12 @@ namespace XenPciBack.Simulation.XenStored;
 /// <remarks>Thread-safe: requests and hooks go through one lock, one at a time, and never wait for I/O under it.</remarks>
 public sealed class EmbeddedXenStored : IAsyncDisposable
 {
-    private readonly Lock gate = new();
-    private readonly Dictionary<int, Socket> listeners = [];
-    private readonly HashSet<ClientConnection> connections = [];
-    private readonly ConcurrentDictionary<Task, bool> serving = [];
-    private XenStoredCore core = new();
-    private bool isUp;
+    private readonly Lock _gate = new();
+    private readonly Dictionary<int, Socket> _listeners = [];
+    private readonly HashSet<ClientConnection> _connections = [];
+    private readonly ConcurrentDictionary<Task, bool> _serving = [];
+    private XenStoredCore _core = new();
+    private bool _isUp;
 
     private EmbeddedXenStored(string socketPath) => SocketPath = socketPath;
 
@@ -33,8 +33,8 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     {
         get
         {
-            lock (gate)
-                return connections.Sum(connection => connection.Client.Watches.Count);
+            lock (_gate)
+                return _connections.Sum(connection => connection.Client.Watches.Count);
         }
     }
 
@@ -57,8 +57,8 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     /// <summary>Tells xenstored of a new domain, as the toolstack does; fires @introduceDomain. No nodes are created.</summary>
     public void IntroduceDomain(int domid)
     {
-        lock (gate)
-            core.Introduce(domid);
+        lock (_gate)
+            _core.Introduce(domid);
     }
 
     /// <summary>
@@ -66,23 +66,23 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     /// </summary>
     public void ReleaseDomain(int domid)
     {
-        lock (gate)
-            core.Release(domid);
+        lock (_gate)
+            _core.Release(domid);
     }
 
     /// <summary>A domain has shut down or crashed and is not yet destroyed: fires @releaseDomain, and nothing else happens.</summary>
     public void AnnounceShutdown()
     {
-        lock (gate)
-            core.AnnounceShutdown();
+        lock (_gate)
+            _core.AnnounceShutdown();
     }
 
     /// <summary>Fault: ends every connection, dom0's and guests'. Clients may connect again at once.</summary>
     public void DropConnections()
     {
-        lock (gate)
+        lock (_gate)
         {
-            foreach (var connection in connections)
+            foreach (var connection in _connections)
                 connection.Dispose();
         }
     }
@@ -90,15 +90,15 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     /// <summary>Fault: xenstored is dead. Connections end and the sockets are gone until <see cref="Resume"/>.</summary>
     public async Task SuspendAsync()
     {
-        lock (gate)
+        lock (_gate)
         {
-            isUp = false;
-            foreach (var domid in listeners.Keys.ToArray())
+            _isUp = false;
+            foreach (var domid in _listeners.Keys.ToArray())
                 StopListening(domid);
-            foreach (var connection in connections)
+            foreach (var connection in _connections)
                 connection.Dispose();
         }
-        await Task.WhenAll(serving.Keys).ConfigureAwait(false);
+        await Task.WhenAll(_serving.Keys).ConfigureAwait(false);
     }
 
     /// <summary>Starts again on the same sockets after <see cref="SuspendAsync"/>.</summary>
@@ -108,18 +108,18 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     /// </param>
     public void Resume(bool keepState = true)
     {
-        lock (gate)
+        lock (_gate)
         {
-            if (isUp)
+            if (_isUp)
                 return;
-            isUp = true;
+            _isUp = true;
             if (!keepState)
-                core = new();
-            core.Introduced -= StartListening;
-            core.Introduced += StartListening;
-            core.Released -= EndDomain;
-            core.Released += EndDomain;
-            foreach (var domid in core.IntroducedDomains)
+                _core = new();
+            _core.Introduced -= StartListening;
+            _core.Introduced += StartListening;
+            _core.Released -= EndDomain;
+            _core.Released += EndDomain;
+            foreach (var domid in _core.IntroducedDomains)
                 StartListening(domid);
         }
     }
@@ -152,13 +152,13 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
             listener.Dispose();
             throw;
         }
-        listeners.Add(domid, listener);
+        _listeners.Add(domid, listener);
         Track(AcceptAsync(listener, domid));
     }
 
     private void StopListening(int domid)
     {
-        if (!listeners.Remove(domid, out var listener))
+        if (!_listeners.Remove(domid, out var listener))
             return;
         listener.Dispose();
         File.Delete(SocketPathOf(domid));
@@ -167,7 +167,7 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     private void EndDomain(int domid)
     {
         StopListening(domid);
-        foreach (var connection in connections.Where(connection => connection.Client.Domid == domid))
+        foreach (var connection in _connections.Where(connection => connection.Client.Domid == domid))
             connection.Dispose();
     }
 
@@ -186,16 +186,16 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     private void Serve(Socket socket, int domid)
     {
         var connection = new ClientConnection(socket, domid);
-        lock (gate)
+        lock (_gate)
         {
-            if (!listeners.ContainsKey(domid))
+            if (!_listeners.ContainsKey(domid))
             {
                 connection.Dispose(); // accepted while the listener was being closed
                 return;
             }
-            connections.Add(connection);
-            core.Add(connection.Client);
-            Track(ServeAsync(connection, core));
+            _connections.Add(connection);
+            _core.Add(connection.Client);
+            Track(ServeAsync(connection, _core));
         }
     }
 
@@ -203,15 +203,15 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     {
         await Task.Yield(); // not under the caller's lock
         await connection.ServeAsync(Handle).ConfigureAwait(false);
-        lock (gate)
+        lock (_gate)
         {
-            connections.Remove(connection);
+            _connections.Remove(connection);
             core.Remove(connection.Client);
         }
 
         void Handle(ClientConnection from, XenStoreHeader request, ReadOnlyMemory<byte> payload)
         {
-            lock (gate)
+            lock (_gate)
             {
                 var reply = core.Handle(from.Client, request, payload.Span);
                 from.QueueReply(reply.Encode(request), reply.FirstEvent);
@@ -221,7 +221,7 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
 
     private void Track(Task task)
     {
-        serving.TryAdd(task, true);
-        task.ContinueWith(done => serving.TryRemove(done, out _), TaskScheduler.Default);
+        _serving.TryAdd(task, true);
+        task.ContinueWith(done => _serving.TryRemove(done, out _), TaskScheduler.Default);
     }
 }

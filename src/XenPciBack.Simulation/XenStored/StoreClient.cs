@@ -7,7 +7,7 @@ namespace XenPciBack.Simulation.XenStored;
 /// <param name="onEvent">Takes each watch event (path, token) for sending; called under xenstored's lock, must not block.</param>
 internal sealed class StoreClient(int domid, Action<string, string> onEvent)
 {
-    private uint lastTransactionId;
+    private uint _lastTransactionId;
 
     public int Domid { get; } = domid;
 
@@ -25,9 +25,9 @@ internal sealed class StoreClient(int domid, Action<string, string> onEvent)
     public uint NewTransactionId()
     {
         do
-            lastTransactionId++;
-        while (lastTransactionId == 0 || Transactions.ContainsKey(lastTransactionId));
-        return lastTransactionId;
+            _lastTransactionId++;
+        while (_lastTransactionId == 0 || Transactions.ContainsKey(_lastTransactionId));
+        return _lastTransactionId;
     }
 }
 

@@ -12,32 +12,32 @@ namespace XenPciBack.Simulation.XenStored;
 /// </remarks>
 internal sealed class StoreTransaction
 {
-    private readonly StoreTree start;
-    private readonly Dictionary<XenStorePath, ulong?> accessed = [];
-    private readonly List<StoreEdit> edits = [];
+    private readonly StoreTree _start;
+    private readonly Dictionary<XenStorePath, ulong?> _accessed = [];
+    private readonly List<StoreEdit> _edits = [];
 
-    public StoreTransaction(StoreTree start) => this.start = Tree = start;
+    public StoreTransaction(StoreTree start) => _start = Tree = start;
 
     public StoreTree Tree { get; private set; }
 
     /// <summary>Nodes read, written or found missing so far.</summary>
-    public int AccessedNodes => accessed.Count;
+    public int AccessedNodes => _accessed.Count;
 
-    public IReadOnlyList<StoreEdit> Edits => edits;
+    public IReadOnlyList<StoreEdit> Edits => _edits;
 
     /// <summary>Commit will depend on this node being as it was at the start, or still missing.</summary>
     public void Access(XenStorePath path)
     {
-        if (!accessed.ContainsKey(path))
-            accessed.Add(path, start.Find(path)?.Generation);
+        if (!_accessed.ContainsKey(path))
+            _accessed.Add(path, _start.Find(path)?.Generation);
     }
 
     public void Apply(StoreEdit edit)
     {
         Tree = Tree.Apply(edit);
-        edits.Add(edit);
+        _edits.Add(edit);
     }
 
     public bool ConflictsWith(StoreTree current) =>
-        accessed.Any(node => current.Find(node.Key)?.Generation != node.Value);
+        _accessed.Any(node => current.Find(node.Key)?.Generation != node.Value);
 }

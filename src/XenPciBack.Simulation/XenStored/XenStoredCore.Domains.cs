@@ -10,8 +10,8 @@ internal sealed partial class XenStoredCore
     // DOMID_FIRST_RESERVED, xen/include/public/xen.h.
     private const int FirstReservedDomid = 0x7ff0;
 
-    private readonly HashSet<int> introduced = [0];
-    private readonly Dictionary<int, int> targets = [];
+    private readonly HashSet<int> _introduced = [0];
+    private readonly Dictionary<int, int> _targets = [];
 
     /// <summary>A domain was introduced, here or over the wire.</summary>
     public event Action<int>? Introduced;
@@ -19,13 +19,13 @@ internal sealed partial class XenStoredCore
     /// <summary>A domain was released, here or over the wire; its connections must end.</summary>
     public event Action<int>? Released;
 
-    public IReadOnlyCollection<int> IntroducedDomains => introduced;
+    public IReadOnlyCollection<int> IntroducedDomains => _introduced;
 
-    public bool IsIntroduced(int domid) => introduced.Contains(domid);
+    public bool IsIntroduced(int domid) => _introduced.Contains(domid);
 
     public void Introduce(int domid)
     {
-        if (!introduced.Add(domid))
+        if (!_introduced.Add(domid))
             return; // the toolstack may repeat it, to set up the connection again; nobody is told
         Introduced?.Invoke(domid);
         FireSpecial(XenStorePath.IntroduceDomain);
@@ -33,10 +33,10 @@ internal sealed partial class XenStoredCore
 
     public void Release(int domid)
     {
-        if (!introduced.Remove(domid))
+        if (!_introduced.Remove(domid))
             return;
-        targets.Remove(domid);
-        tree = tree.WithoutDomain(domid);
+        _targets.Remove(domid);
+        _tree = _tree.WithoutDomain(domid);
         Released?.Invoke(domid);
         FireSpecial(XenStorePath.ReleaseDomain);
     }
@@ -80,7 +80,7 @@ internal sealed partial class XenStoredCore
             return EINVAL;
         if (!IsIntroduced(domid) || !IsIntroduced(target))
             return ENOENT;
-        targets[domid] = target;
+        _targets[domid] = target;
         return StoreReply.Ok;
     }
 

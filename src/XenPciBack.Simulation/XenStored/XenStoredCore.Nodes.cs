@@ -9,7 +9,7 @@ namespace XenPciBack.Simulation.XenStored;
 internal sealed partial class XenStoredCore
 {
     // Special names have permissions, which say who may hear of them; they can be set, but not asked for.
-    private readonly Dictionary<XenStorePath, ImmutableArray<XenStorePermission>> specialPermissions = new()
+    private readonly Dictionary<XenStorePath, ImmutableArray<XenStorePermission>> _specialPermissions = new()
     {
         [XenStorePath.IntroduceDomain] = [new(XenStoreAccess.None, 0)],
         [XenStorePath.ReleaseDomain] = [new(XenStoreAccess.None, 0)],
@@ -64,11 +64,11 @@ internal sealed partial class XenStoredCore
                 return EINVAL;
             permissions.Add(permission);
         }
-        if (XenStorePath.TryParse(arguments[0], out var special) && specialPermissions.ContainsKey(special))
+        if (XenStorePath.TryParse(arguments[0], out var special) && _specialPermissions.ContainsKey(special))
         {
             if (!client.IsPrivileged)
                 return EACCES;
-            specialPermissions[special] = permissions.ToImmutable();
+            _specialPermissions[special] = permissions.ToImmutable();
             return StoreReply.Ok;
         }
         if (Find(client, tx, payload, XenStoreAccess.Write, out var node, out var path) is { } error)
@@ -139,14 +139,14 @@ internal sealed partial class XenStoredCore
             node = found;
             return MayAccess(client, node.Permissions, access) ? null : EACCES;
         }
-        var nearest = (tx?.Tree ?? tree).FindNearest(path);
+        var nearest = (tx?.Tree ?? _tree).FindNearest(path);
         return MayAccess(client, nearest.Node.Permissions, access) ? ENOENT : EACCES;
     }
 
     private StoreNode? Look(StoreTransaction? tx, XenStorePath path)
     {
         tx?.Access(path);
-        return (tx?.Tree ?? tree).Find(path);
+        return (tx?.Tree ?? _tree).Find(path);
     }
 
     private static void AccessSubtree(StoreTransaction? tx, XenStorePath path, StoreNode node)
@@ -161,7 +161,7 @@ internal sealed partial class XenStoredCore
     /// <summary>The quota error, if any, of storing a value in a node that is missing when <paramref name="node"/> is null.</summary>
     private string? RefuseToStore(StoreClient client, StoreTransaction? tx, XenStorePath path, StoreNode? node, int valueLength)
     {
-        var view = tx?.Tree ?? tree;
+        var view = tx?.Tree ?? _tree;
         var (nearestPath, nearest) = view.FindNearest(path);
         if (node is null)
             tx?.Access(nearestPath); // its set of children is about to change
@@ -190,13 +190,13 @@ internal sealed partial class XenStoredCore
     /// <summary>Makes edits visible together, then fires once for each node that differs in the end.</summary>
     private void Store(IReadOnlyList<StoreEdit> edits)
     {
-        var before = tree;
-        tree = edits.Aggregate(tree, (edited, edit) => edited.Apply(edit));
+        var before = _tree;
+        _tree = edits.Aggregate(_tree, (edited, edit) => edited.Apply(edit));
         foreach (var node in edits.GroupBy(edit => edit.Path))
         {
-            if ((before.Find(node.Key), tree.Find(node.Key)) is var (old, now) && (old ?? now) is not null)
+            if ((before.Find(node.Key), _tree.Find(node.Key)) is var (old, now) && (old ?? now) is not null)
                 Fire(new(node.Key, old, now,
-                    (now is null ? before : tree).Find(node.Key.Parent)!, node.Any(edit => edit is StoreEdit.Remove)));
+                    (now is null ? before : _tree).Find(node.Key.Parent)!, node.Any(edit => edit is StoreEdit.Remove)));
         }
     }
 
@@ -213,7 +213,7 @@ internal sealed partial class XenStoredCore
     }
 
     private bool IsSelf(StoreClient client, int domid) =>
-        domid == client.Domid || (targets.TryGetValue(client.Domid, out var target) && target == domid);
+        domid == client.Domid || (_targets.TryGetValue(client.Domid, out var target) && target == domid);
 
     /// <summary>The absolute path of a node; special names are none.</summary>
     private static bool TryResolve(StoreClient client, string text, out XenStorePath path) =>

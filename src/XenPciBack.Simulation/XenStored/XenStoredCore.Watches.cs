@@ -32,7 +32,7 @@ internal sealed partial class XenStoredCore
 
     private void Fire(StoreChange change)
     {
-        foreach (var client in clients)
+        foreach (var client in _clients)
         {
             foreach (var watch in client.Watches)
             {
@@ -49,7 +49,7 @@ internal sealed partial class XenStoredCore
 
     private void FireSpecial(XenStorePath name)
     {
-        foreach (var client in clients.Where(client => MayAccess(client, specialPermissions[name], XenStoreAccess.Read)))
+        foreach (var client in _clients.Where(client => MayAccess(client, _specialPermissions[name], XenStoreAccess.Read)))
         {
             foreach (var watch in client.Watches.Where(watch => watch.Path == name))
                 client.Send(name.Text, watch.Token);

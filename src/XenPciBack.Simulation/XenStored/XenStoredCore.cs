@@ -11,12 +11,12 @@ namespace XenPciBack.Simulation.XenStored;
 /// </summary>
 internal sealed partial class XenStoredCore
 {
-    private readonly HashSet<StoreClient> clients = [];
-    private StoreTree tree = StoreTree.Fresh;
+    private readonly HashSet<StoreClient> _clients = [];
+    private StoreTree _tree = StoreTree.Fresh;
 
-    public void Add(StoreClient client) => clients.Add(client);
+    public void Add(StoreClient client) => _clients.Add(client);
 
-    public void Remove(StoreClient client) => clients.Remove(client);
+    public void Remove(StoreClient client) => _clients.Remove(client);
 
     /// <summary>Carries out one request. Events it causes go to their clients before this returns, so before the reply.</summary>
     public StoreReply Handle(StoreClient client, XenStoreHeader request, ReadOnlySpan<byte> payload)
@@ -62,7 +62,7 @@ internal sealed partial class XenStoredCore
         if (!client.IsPrivileged && client.Transactions.Count >= StoreQuota.Transactions)
             return ENOSPC;
         var id = client.NewTransactionId();
-        client.Transactions.Add(id, new StoreTransaction(tree));
+        client.Transactions.Add(id, new StoreTransaction(_tree));
         return StoreReply.OfStrings(id.ToString(CultureInfo.InvariantCulture));
     }
 
@@ -75,7 +75,7 @@ internal sealed partial class XenStoredCore
         client.Transactions.Remove(id);
         if (decision == "F")
             return StoreReply.Ok;
-        if (tx.ConflictsWith(tree))
+        if (tx.ConflictsWith(_tree))
             return EAGAIN;
         Store(tx.Edits);
         return StoreReply.Ok;

@@ -12,19 +12,19 @@ namespace XenPciBack.XenStore.Transport;
 /// </summary>
 internal sealed class DeviceTransport : XenStoreTransport
 {
-    private readonly SafeFileHandle device;
-    private readonly SafeFileHandle stop;
-    private readonly Channel<byte[]> received = Channel.CreateBounded<byte[]>(
+    private readonly SafeFileHandle _device;
+    private readonly SafeFileHandle _stop;
+    private readonly Channel<byte[]> _received = Channel.CreateBounded<byte[]>(
         new BoundedChannelOptions(4) { SingleReader = true, SingleWriter = true });
-    private readonly Thread reader;
-    private ReadOnlyMemory<byte> rest;
+    private readonly Thread _reader;
+    private ReadOnlyMemory<byte> _rest;
 
     private DeviceTransport(SafeFileHandle device)
     {
-        this.device = device;
-        stop = Libc.CreateEventFd();
-        reader = new Thread(ReadUntilStopped) { IsBackground = true, Name = "xenbus device reader" };
-        reader.Start();
+        _device = device;
+        _stop = Libc.CreateEventFd();
+        _reader = new Thread(ReadUntilStopped) { IsBackground = true, Name = "xenbus device reader" };
+        _reader.Start();
     }
 
     public override int SentPayloadLimit => XenStoreLimits.SentPayloadThroughDevice;
@@ -34,16 +34,16 @@ internal sealed class DeviceTransport : XenStoreTransport
 
     public override async ValueTask<int> ReceiveAsync(Memory<byte> buffer, CancellationToken ct)
     {
-        while (rest.IsEmpty)
+        while (_rest.IsEmpty)
         {
-            if (!await received.Reader.WaitToReadAsync(ct).ConfigureAwait(false))
+            if (!await _received.Reader.WaitToReadAsync(ct).ConfigureAwait(false))
                 return 0;
-            if (received.Reader.TryRead(out var chunk))
-                rest = chunk;
+            if (_received.Reader.TryRead(out var chunk))
+                _rest = chunk;
         }
-        var count = Math.Min(rest.Length, buffer.Length);
-        rest[..count].CopyTo(buffer);
-        rest = rest[count..];
+        var count = Math.Min(_rest.Length, buffer.Length);
+        _rest[..count].CopyTo(buffer);
+        _rest = _rest[count..];
         return count;
     }
 
@@ -54,8 +54,8 @@ internal sealed class DeviceTransport : XenStoreTransport
     public override ValueTask DisposeAsync()
     {
         // The reader closes both descriptors: closing one under a thread that polls it would let its number be reused.
-        received.Writer.TryComplete();
-        Libc.Write(stop, BitConverter.GetBytes(1UL));
+        _received.Writer.TryComplete();
+        Libc.Write(_stop, BitConverter.GetBytes(1UL));
         return ValueTask.CompletedTask;
     }
 
@@ -67,7 +67,7 @@ internal sealed class DeviceTransport : XenStoreTransport
     {
         while (!message.IsEmpty)
         {
-            var count = Libc.Write(device, message);
+            var count = Libc.Write(_device, message);
             if (count >= 0)
                 message = message[count..];
             else if (count != -Libc.EINTR)
@@ -82,16 +82,16 @@ internal sealed class DeviceTransport : XenStoreTransport
         try
         {
             var buffer = new byte[XenStoreHeader.Size + XenStoreLimits.SentPayload];
-            while (Libc.WaitReadable(device, stop))
+            while (Libc.WaitReadable(_device, _stop))
             {
-                var count = Libc.Read(device, buffer);
+                var count = Libc.Read(_device, buffer);
                 if (count == -Libc.EINTR)
                     continue;
                 if (count < 0)
                     throw Libc.Error("read", -count);
                 if (count == 0)
                     break;
-                received.Writer.WriteAsync(buffer[..count]).AsTask().GetAwaiter().GetResult();
+                _received.Writer.WriteAsync(buffer[..count]).AsTask().GetAwaiter().GetResult();
             }
         }
         catch (IOException failure)
@@ -102,8 +102,8 @@ internal sealed class DeviceTransport : XenStoreTransport
         {
             // Disposed while a chunk waited for a receiver that will not come.
         }
-        received.Writer.TryComplete(lost);
-        device.Dispose();
-        stop.Dispose();
+        _received.Writer.TryComplete(lost);
+        _device.Dispose();
+        _stop.Dispose();
     }
 }

@@ -6,9 +6,9 @@ namespace XenPciBack.XenStore.Transport;
 /// <summary>xenstored's Unix stream socket.</summary>
 internal sealed class SocketTransport : XenStoreTransport
 {
-    private readonly Socket socket;
+    private readonly Socket _socket;
 
-    private SocketTransport(Socket socket) => this.socket = socket;
+    private SocketTransport(Socket socket) => _socket = socket;
 
     public override int SentPayloadLimit => XenStoreLimits.SentPayload;
 
@@ -31,7 +31,7 @@ internal sealed class SocketTransport : XenStoreTransport
     {
         try
         {
-            return await socket.ReceiveAsync(buffer, ct).ConfigureAwait(false);
+            return await _socket.ReceiveAsync(buffer, ct).ConfigureAwait(false);
         }
         catch (SocketException lost)
         {
@@ -44,7 +44,7 @@ internal sealed class SocketTransport : XenStoreTransport
         try
         {
             while (!message.IsEmpty)
-                message = message[await socket.SendAsync(message, ct).ConfigureAwait(false)..];
+                message = message[await _socket.SendAsync(message, ct).ConfigureAwait(false)..];
             return null;
         }
         catch (SocketException lost)
@@ -55,7 +55,7 @@ internal sealed class SocketTransport : XenStoreTransport
 
     public override ValueTask DisposeAsync()
     {
-        socket.Dispose();
+        _socket.Dispose();
         return ValueTask.CompletedTask;
     }
 }

@@ -10,12 +10,12 @@ public sealed class ConnectionTests : IAsyncLifetime
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30); // for broken code only
     private static readonly XenStorePath Node = new("/node");
-    private readonly EmbeddedXenStored xenstored =
+    private readonly EmbeddedXenStored _xenstored =
         EmbeddedXenStored.Start(Path.Combine(Path.GetTempPath(), $"xenstored-{Guid.NewGuid():n}"));
 
     public Task InitializeAsync() => Task.CompletedTask;
 
-    public async Task DisposeAsync() => await xenstored.DisposeAsync();
+    public async Task DisposeAsync() => await _xenstored.DisposeAsync();
 
     [Fact]
     public async Task Requests_cut_and_joined_anywhere_are_answered_in_order()
@@ -62,7 +62,7 @@ public sealed class ConnectionTests : IAsyncLifetime
     public async Task A_client_that_does_not_read_is_served_no_further_and_harms_nobody()
     {
         using var deaf = await ConnectRawAsync();
-        await using var client = await XenStoreClient.ConnectAsync(xenstored.Endpoint);
+        await using var client = await XenStoreClient.ConnectAsync(_xenstored.Endpoint);
         await client.WriteAsync(Node, new string('x', 4000));
         var request = XenStoreFrame.Encode(XenStoreMessageType.Read, 1, 0, "/node\0"u8);
         deaf.Blocking = false;
@@ -84,7 +84,7 @@ public sealed class ConnectionTests : IAsyncLifetime
     {
         using var deaf = await ConnectRawAsync();
         await deaf.SendAsync(XenStoreFrame.Encode(XenStoreMessageType.Watch, 1, 0, "/deep\0t\0"u8));
-        await using var client = await XenStoreClient.ConnectAsync(xenstored.Endpoint);
+        await using var client = await XenStoreClient.ConnectAsync(_xenstored.Endpoint);
         var deep = new XenStorePath("/deep") / new string('x', 2900);
         var most = ClientConnection.QueuedEventBytes / 2900 + 1000; // and what the kernel's buffers take
         for (var i = 0; i < most; i++)
@@ -113,7 +113,7 @@ public sealed class ConnectionTests : IAsyncLifetime
     {
         using var deaf = await ConnectRawAsync();
         await deaf.SendAsync(XenStoreFrame.Encode(XenStoreMessageType.Watch, 1, 0, "/node\0t\0"u8));
-        await using var client = await XenStoreClient.ConnectAsync(xenstored.Endpoint);
+        await using var client = await XenStoreClient.ConnectAsync(_xenstored.Endpoint);
         var events = 0;
         // Far more than buffers hold, were each sent: 26 bytes each.
         await Task.WhenAll(Enumerable.Range(0, 50).Select(_ => Task.Run(async () =>
@@ -137,21 +137,21 @@ public sealed class ConnectionTests : IAsyncLifetime
     [Fact]
     public async Task A_guest_connects_while_it_is_introduced()
     {
-        await Assert.ThrowsAsync<XenStoreUnreachableException>(() => xenstored.ConnectAsDomain(5));
-        xenstored.IntroduceDomain(5);
-        await using var guest = await xenstored.ConnectAsDomain(5);
+        await Assert.ThrowsAsync<XenStoreUnreachableException>(() => _xenstored.ConnectAsDomain(5));
+        _xenstored.IntroduceDomain(5);
+        await using var guest = await _xenstored.ConnectAsDomain(5);
         var lost = new TaskCompletionSource();
         guest.ConnectionLost += _ => lost.SetResult();
         await Assert.ThrowsAsync<XenStoreErrorReplyException>(() => guest.WriteAsync(Node, "1"));
-        xenstored.ReleaseDomain(5);
+        _xenstored.ReleaseDomain(5);
         await lost.Task.WaitAsync(Limit);
-        await Assert.ThrowsAsync<XenStoreUnreachableException>(() => xenstored.ConnectAsDomain(5));
+        await Assert.ThrowsAsync<XenStoreUnreachableException>(() => _xenstored.ConnectAsDomain(5));
     }
 
     [Fact]
     public async Task The_hooks_fire_the_special_watches()
     {
-        await using var client = await XenStoreClient.ConnectAsync(xenstored.Endpoint);
+        await using var client = await XenStoreClient.ConnectAsync(_xenstored.Endpoint);
         using var introduced = new SemaphoreSlim(0);
         using var released = new SemaphoreSlim(0);
         var onIntroduce = await client.WatchAsync(XenStorePath.IntroduceDomain, () => introduced.Release());
@@ -160,9 +160,9 @@ public sealed class ConnectionTests : IAsyncLifetime
         [
             (() => { }, introduced, onIntroduce),
             (() => { }, released, onRelease),
-            (() => xenstored.IntroduceDomain(5), introduced, onIntroduce),
-            (xenstored.AnnounceShutdown, released, onRelease),
-            (() => xenstored.ReleaseDomain(5), released, onRelease),
+            (() => _xenstored.IntroduceDomain(5), introduced, onIntroduce),
+            (_xenstored.AnnounceShutdown, released, onRelease),
+            (() => _xenstored.ReleaseDomain(5), released, onRelease),
         ];
         foreach (var (hook, signal, watch) in steps)
         {
@@ -180,7 +180,7 @@ public sealed class ConnectionTests : IAsyncLifetime
             await socket.SendAsync(XenStoreFrame.Encode(XenStoreMessageType.TransactionStart, 1, 0, "\0"u8));
             await ReceiveAsync(socket, 1);
         }
-        await using var client = await XenStoreClient.ConnectAsync(xenstored.Endpoint);
+        await using var client = await XenStoreClient.ConnectAsync(_xenstored.Endpoint);
         await client.WriteAsync(Node, "1");
         Assert.Equal("1", await client.ReadAsync(Node));
     }
@@ -188,16 +188,16 @@ public sealed class ConnectionTests : IAsyncLifetime
     [Fact]
     public async Task Sockets_are_gone_when_it_has_stopped()
     {
-        xenstored.IntroduceDomain(5);
-        Assert.True(File.Exists(xenstored.SocketPath) && File.Exists(xenstored.SocketPath + ".5"));
-        await xenstored.DisposeAsync();
-        Assert.False(File.Exists(xenstored.SocketPath) || File.Exists(xenstored.SocketPath + ".5"));
+        _xenstored.IntroduceDomain(5);
+        Assert.True(File.Exists(_xenstored.SocketPath) && File.Exists(_xenstored.SocketPath + ".5"));
+        await _xenstored.DisposeAsync();
+        Assert.False(File.Exists(_xenstored.SocketPath) || File.Exists(_xenstored.SocketPath + ".5"));
     }
 
     [Fact]
     public async Task A_socket_left_by_a_dead_process_is_replaced()
     {
-        var path = xenstored.SocketPath + "-stale";
+        var path = _xenstored.SocketPath + "-stale";
         using (var dead = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))
             dead.Bind(new UnixDomainSocketEndPoint(path));
         await using var second = EmbeddedXenStored.Start(path);
@@ -210,18 +210,18 @@ public sealed class ConnectionTests : IAsyncLifetime
     [InlineData(false, null)]
     public async Task A_restart_keeps_or_loses_the_store(bool keepState, string? value)
     {
-        await using (var before = await XenStoreClient.ConnectAsync(xenstored.Endpoint))
+        await using (var before = await XenStoreClient.ConnectAsync(_xenstored.Endpoint))
             await before.WriteAsync(Node, "1");
-        xenstored.IntroduceDomain(5);
-        await xenstored.RestartAsync(keepState);
-        await using var after = await XenStoreClient.ConnectAsync(xenstored.Endpoint);
+        _xenstored.IntroduceDomain(5);
+        await _xenstored.RestartAsync(keepState);
+        await using var after = await XenStoreClient.ConnectAsync(_xenstored.Endpoint);
         Assert.Equal((value, keepState), (await after.ReadAsync(Node), await after.IsDomainIntroducedAsync(5)));
     }
 
     private async Task<Socket> ConnectRawAsync()
     {
         var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        await socket.ConnectAsync(new UnixDomainSocketEndPoint(xenstored.SocketPath));
+        await socket.ConnectAsync(new UnixDomainSocketEndPoint(_xenstored.SocketPath));
         return socket;
     }
 

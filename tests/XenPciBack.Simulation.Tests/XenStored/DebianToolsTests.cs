@@ -6,12 +6,12 @@ namespace XenPciBack.Simulation.Tests.XenStored;
 public sealed class DebianToolsTests : IAsyncLifetime
 {
     private const string Package = "xenstore-utils";
-    private readonly EmbeddedXenStored xenstored =
+    private readonly EmbeddedXenStored _xenstored =
         EmbeddedXenStored.Start(Path.Combine(Path.GetTempPath(), $"xenstored-{Guid.NewGuid():n}"));
 
     public Task InitializeAsync() => Task.CompletedTask;
 
-    public async Task DisposeAsync() => await xenstored.DisposeAsync();
+    public async Task DisposeAsync() => await _xenstored.DisposeAsync();
 
     [XenToolFact("xenstore-ls", Package)]
     public async Task Ls_prints_the_fresh_store() =>
@@ -57,17 +57,17 @@ public sealed class DebianToolsTests : IAsyncLifetime
     [XenToolFact("xenstore-chmod", Package)]
     public async Task A_guest_sees_through_its_own_socket_what_it_may_read()
     {
-        xenstored.IntroduceDomain(5);
+        _xenstored.IntroduceDomain(5);
         await RunAsync("xenstore-write", "/be/state", "2", "/be/secret", "1");
         await RunAsync("xenstore-chmod", "/be/state", "n0", "r5");
-        Assert.Equal((0, "2\n"), await XenTool.RunAsync(xenstored.SocketPath + ".5", "xenstore-read", "/be/state"));
-        Assert.Equal(1, (await XenTool.RunAsync(xenstored.SocketPath + ".5", "xenstore-read", "/be/secret")).ExitCode);
+        Assert.Equal((0, "2\n"), await XenTool.RunAsync(_xenstored.SocketPath + ".5", "xenstore-read", "/be/state"));
+        Assert.Equal(1, (await XenTool.RunAsync(_xenstored.SocketPath + ".5", "xenstore-read", "/be/secret")).ExitCode);
     }
 
     [XenToolFact("xenstore-watch", Package)]
     public async Task Watch_prints_the_first_event_and_each_change()
     {
-        using var watch = XenTool.Start(xenstored.SocketPath, "xenstore-watch", "-n", "3", "/a");
+        using var watch = XenTool.Start(_xenstored.SocketPath, "xenstore-watch", "-n", "3", "/a");
         Assert.Equal("/a", await watch.StandardOutput.ReadLineAsync());
         await RunAsync("xenstore-write", "/a/b", "1");
         Assert.Equal("/a/b", await watch.StandardOutput.ReadLineAsync());
@@ -92,5 +92,5 @@ public sealed class DebianToolsTests : IAsyncLifetime
     }
 
     private Task<(int ExitCode, string Output)> RunAsync(string program, params string[] arguments) =>
-        XenTool.RunAsync(xenstored.SocketPath, program, arguments);
+        XenTool.RunAsync(_xenstored.SocketPath, program, arguments);
 }

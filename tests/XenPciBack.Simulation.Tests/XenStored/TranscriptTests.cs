@@ -11,14 +11,14 @@ namespace XenPciBack.Simulation.Tests.XenStored;
 /// </summary>
 public sealed class TranscriptTests
 {
-    private readonly XenStoredCore core = new();
-    private readonly Dictionary<string, StoreClient> clients = [];
-    private readonly List<string> events = [];
+    private readonly XenStoredCore _core = new();
+    private readonly Dictionary<string, StoreClient> _clients = [];
+    private readonly List<string> _events = [];
 
     public TranscriptTests()
     {
-        core.Introduce(5);
-        core.Introduce(6);
+        _core.Introduce(5);
+        _core.Introduce(6);
     }
 
     [Fact]
@@ -457,8 +457,8 @@ public sealed class TranscriptTests
                 expected.Add(lines[i++].Trim());
             var halves = request.Split(" ->", 2);
             Assert.Equal(request, halves[0] + Answer(halves[0]));
-            Assert.Equal(expected, events);
-            events.Clear();
+            Assert.Equal(expected, _events);
+            _events.Clear();
         }
     }
 
@@ -479,13 +479,13 @@ public sealed class TranscriptTests
 
     private StoreReply Ask(string who, XenStoreMessageType type, uint transactionId, byte[] payload)
     {
-        if (!clients.TryGetValue(who, out var client))
+        if (!_clients.TryGetValue(who, out var client))
         {
-            client = new StoreClient(int.Parse(who.TrimEnd('a', 'b')), (path, token) => events.Add($"{who} <- {path} {token}"));
-            clients.Add(who, client);
-            core.Add(client);
+            client = new StoreClient(int.Parse(who.TrimEnd('a', 'b')), (path, token) => _events.Add($"{who} <- {path} {token}"));
+            _clients.Add(who, client);
+            _core.Add(client);
         }
-        var reply = core.Handle(client, new(type, 1, transactionId, (uint)payload.Length), payload);
+        var reply = _core.Handle(client, new(type, 1, transactionId, (uint)payload.Length), payload);
         if (reply.FirstEvent is { } watch)
             client.Send(watch.Given, watch.Token);
         return reply;
