@@ -42,8 +42,9 @@ internal sealed class DeviceActor : ReceiveActor
 
     protected override void PostStop()
     {
-        // Stopped by a failure: nobody waits for the outcome, but the device must not stay with a guest that is gone.
-        if (!_released) _ = Task.Run(ResetAndClose);
+        // Stopped without a release: the daemon is ending, or the actor has failed. The guest may go on using the device, and the
+        // next daemon takes it up as it is, so nothing is reset.
+        if (!_released) _function.Dispose();
     }
 
     private PciAnswer Perform(PciRequest request)

@@ -109,9 +109,11 @@ public class GuestLifeTests : BackendTest
     public async Task A_new_backend_takes_up_connected_guests_without_touching_their_state()
     {
         var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x0C, 1, 0x08);
         await EventuallyAsync("4", () => ReadAsync(guest, "state"));
         await StopBackendAsync();
         await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        Assert.Equal(0, Xen.Pci[Edu].Resets + Xen.Pci[Nic].Resets);
 
         var changes = 0;
         await using var watch = await Store.WatchAsync(BackendOf(guest), () => Interlocked.Increment(ref changes));
@@ -119,6 +121,7 @@ public class GuestLifeTests : BackendTest
         await EventuallyAsync("1 pages, 1 ports, 2 functions", () => Xen.HeldByDom0);
 
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 0x08, 0, 4));
+        Assert.Equal(0x08u, await ReadConfigAsync(guest, 0, 0x0C, 1));
         // The one call is the watch's own registration.
         Assert.Equal(1, changes);
     }

@@ -19,6 +19,8 @@ internal sealed class CommandField : ConfigField
     {
         _policy = policy;
         Function.Read(Offset, Size, out _shadow);
+        // Set only if an earlier daemon has served the guest that has the function now.
+        _busMaster = (_shadow & CommandBits.Master) != 0;
     }
 
     public override PciOpError Read(out uint value)
@@ -52,11 +54,7 @@ internal sealed class CommandField : ConfigField
     }
 
     /// <summary>The guest has let go of the function: bus mastering ends, decoding stays as the host had it.</summary>
-    public void Release()
-    {
-        if (_enabled) Disable();
-        if (_busMaster) SetBusMaster(false);
-    }
+    public void Release() => Disable();
 
     private PciOpError Enable()
     {

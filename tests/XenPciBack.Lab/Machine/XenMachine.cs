@@ -106,7 +106,7 @@ public sealed class XenMachine : IAsyncDisposable
         DomainZero = new DomainZero(commands, _consoles);
     }
 
-    /// <summary>QEMU's command line; shared/real-xen-recipe in the issue tracker's words: every odd part has its comment.</summary>
+    /// <summary>QEMU's command line; every odd part has its comment.</summary>
     private async Task<IReadOnlyList<string>> ArgumentsAsync(LabImages images, MachineOptions options)
     {
         List<string> arguments =
