@@ -17,6 +17,7 @@ internal sealed partial class Observation(XenMachine machine, bool quick, TextWr
         var before = await HostConfigsAsync();
         var guest = await _dom0.CreateGuestAsync("pv1", [.. machine.Devices.Select(device => device.Bdf)]);
         await using var _ = guest;
+        await RequireServedByAsync(backend, guest);
 
         var listings = (Backend: await ListAsync(guest.BackendPath), Frontend: await ListAsync(guest.FrontendPath));
         var devices = new List<DeviceSnapshot>();
@@ -35,6 +36,10 @@ internal sealed partial class Observation(XenMachine machine, bool quick, TextWr
             Leftovers = await _dom0.RunAsync("xenstore-ls -f /local/domain/0/backend/pci 2> /dev/null || true"),
         };
     }
+
+    /// <summary>A comparison of the kernel's backend with itself must not pass for one with the daemon.</summary>
+    private Task<string> RequireServedByAsync(Backend backend, Guest guest) => _dom0.RunAsync(
+        $"{(backend == Backend.Kernel ? "" : "! ")}readlink /sys/bus/xen-backend/devices/pci-{guest.DomainId}-0/driver");
 
     private async Task<DeviceSnapshot> DeviceAsync(Guest guest, QemuDevice device, string guestBdf, byte[] hostConfigBefore)
     {

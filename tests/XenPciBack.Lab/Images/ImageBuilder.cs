@@ -31,7 +31,7 @@ internal sealed partial class ImageBuilder(Release release, TextWriter progress)
 
     /// <summary>Everything the images depend on; its hash names the folder in the cache. Raise the first number when the code below changes.</summary>
     public static string Recipe(Release release) => string.Join(' ',
-        ["1", release.Name, $"{RootDiskMiB}", .. release.Packages, .. DomainZeroModules, .. GuestModules, .. GuestPrograms, .. Options]);
+        ["2", release.Name, $"{RootDiskMiB}", .. release.Packages, .. DomainZeroModules, .. GuestModules, .. GuestPrograms, .. Options]);
 
     public async Task BuildAsync(string folder, CancellationToken cancellation)
     {
@@ -47,7 +47,7 @@ internal sealed partial class ImageBuilder(Release release, TextWriter progress)
         File.Copy(tree.Kernel, Path.Combine(folder, "vmlinuz"));
         await WriteDomainZeroBaseAsync(tree, Path.Combine(folder, "dom0.cpio.gz"));
         await WriteGuestBaseAsync(tree, Path.Combine(folder, "guest.cpio.gz"));
-        await DiskImage.CreateAsync(root, Path.Combine(folder, "root.img"), RootDiskMiB, cancellation);
+        await DiskImage.CreateAsync(root, Path.Combine(folder, "root.img"), "lab-root", RootDiskMiB, cancellation);
         Directory.Delete(root, recursive: true);
     }
 

@@ -117,8 +117,9 @@ public sealed class XenMachine : IAsyncDisposable
             "-cpu", "Skylake-Server,-smap,-smep,-pcid", "-device", "intel-iommu,intremap=on,caching-mode=off,aw-bits=48",
             "-accel", "tcg,thread=multi", "-smp", "2", "-m", "3072",
             "-display", "none", "-nodefaults", "-nic", "none", "-no-reboot", "-serial", $"file:{_folder["serial.log"]}",
+            // When dom0 or Xen crashes, Xen reboots; -no-reboot makes that QEMU's end, which is noticed at once.
             "-kernel", images.Xen,
-            "-append", "console=com1 com1=115200,8n1 dom0_mem=1536M,max:1536M loglvl=warning guest_loglvl=warning noreboot",
+            "-append", "console=com1 com1=115200,8n1 dom0_mem=1536M,max:1536M loglvl=warning guest_loglvl=warning",
             "-drive", $"file={images.RootDisk},format=raw,if=none,id=root,snapshot=on", "-device", "ide-hd,drive=root,bus=ide.0",
         ];
 
@@ -126,10 +127,10 @@ public sealed class XenMachine : IAsyncDisposable
         foreach (var (index, (directory, folder)) in options.Mounts.Index())
         {
             var image = _folder[$"mount{index}.img"];
-            await DiskImage.CreateAsync(folder, image);
+            await DiskImage.CreateAsync(folder, image, $"lab-mount{index}");
             arguments.AddRange(["-drive", $"file={image},format=raw,if=none,id=mount{index},snapshot=on",
                 "-device", $"ide-hd,drive=mount{index},bus=ide.{index + 1}"]);
-            kernel += $" lab.mount=sd{(char)('b' + index)}:{directory}";
+            kernel += $" lab.mount=lab-mount{index}:{directory}";
         }
         arguments.AddRange(["-chardev", _monitor.CharacterDevice, "-mon", $"chardev={_monitor.Name},mode=control"]);
         arguments.AddRange(["-device", "virtio-serial-pci,bus=pcie.0,addr=3"]);
