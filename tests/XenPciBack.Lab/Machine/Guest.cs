@@ -78,7 +78,8 @@ public sealed class Guest : IAsyncDisposable
     public async Task ShutdownAsync()
     {
         await TryRunAsync("(sleep 1; poweroff -f) > /dev/null 2>&1 &");
-        await _dom0.WaitUntilAsync($"guest {Name} to be gone", $"! xl domid {Name} > /dev/null 2>&1", TimeSpan.FromMinutes(2));
+        // The xl that created the guest stays to take it down; the guest's name is gone long before xl is done.
+        await _dom0.WaitUntilAsync($"xl to take guest {Name} down", $"! pgrep -f 'xl create /run/{Name}.cfg' > /dev/null", TimeSpan.FromMinutes(2));
         await LeaveAsync();
     }
 
