@@ -30,13 +30,14 @@ internal static class Initramfs
 
     private static async Task<byte[]> GuestAsync(LabImages images)
     {
+        // The plain archive comes first: a file that begins as gzip is unpacked by xl, which fails on what follows.
         using var output = new MemoryStream();
-        await CopyAsync(images.GuestBase, output);
         using (var archive = new CpioArchive(output))
         {
             archive.AddFile("init", Script("guest-init"), executable: true);
             archive.AddFile("lab/command-agent", Script("command-agent"), executable: true);
         }
+        await CopyAsync(images.GuestBase, output);
         return output.ToArray();
     }
 
