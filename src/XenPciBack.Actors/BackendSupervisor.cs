@@ -1,9 +1,6 @@
-using System.Globalization;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
-using XenPciBack.Protocol;
-using XenPciBack.Protocol.XenStoreWire;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Actors;
@@ -14,18 +11,19 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private readonly XenStoreClient _client;
     private readonly XenHost _host;
     private readonly BackendSettings _settings;
-    private readonly XenStorePath _root;
+    private readonly ConnectionDirectories _directories;
     private readonly ILoggingAdapter _log = Context.GetLogger();
     private readonly Dictionary<BackendDirectory, IActorRef> _guests = [];
 
     // Directories that are the kernel's, or whose actor failed: not touched until the toolstack has removed them.
     private readonly HashSet<BackendDirectory> _leftAlone = [];
+
     // Guests whose actors are ending in good order.
     private readonly HashSet<BackendDirectory> _finished = [];
 
-    private XenStoreWatch? _watch;
     private bool _reading;
     private bool _again;
+    private bool _domainReleased = true;
     private bool _ready;
 
     private sealed record Changed
@@ -33,14 +31,23 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         public static readonly Changed Instance = new();
     }
 
-    private sealed record Listed(IReadOnlyList<BackendDirectory> Directories, XenStoreWatch Watch);
+    private sealed record DomainReleased
+    {
+        public static readonly DomainReleased Instance = new();
+    }
+
+    private sealed record Listed(IReadOnlyList<BackendDirectory> Removed, IReadOnlyList<BackendDirectory> Directories);
     private sealed record ListingFailed(Exception Cause);
 
     public BackendSupervisor(XenStoreClient client, XenHost host, BackendSettings settings)
     {
         (_client, _host, _settings) = (client, host, settings);
-        _root = BackendDirectory.RootOf(settings.Domain);
+        var self = Self;
+        _directories = new ConnectionDirectories(client, settings.Domain,
+            onChange: () => self.Tell(Changed.Instance, ActorRefs.NoSender),
+            onDomainReleased: () => self.Tell(DomainReleased.Instance, ActorRefs.NoSender));
         Receive<Changed>(_ => OnChanged());
+        Receive<DomainReleased>(_ => OnDomainReleased());
         Receive<Listed>(OnListed);
         Receive<ListingFailed>(failed => OnListingFailed(failed.Cause));
         Receive<GuestActor.Finished>(finished => _finished.Add(finished.Directory));
@@ -54,36 +61,31 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     protected override void PreStart() => OnChanged();
 
-    protected override void PostStop() => _ = _watch?.DisposeAsync().AsTask();
+    protected override void PostStop() => _ = _directories.DisposeAsync().AsTask();
 
     protected override SupervisorStrategy SupervisorStrategy() => Supervision.OfGuests;
+
+    private void OnDomainReleased()
+    {
+        _domainReleased = true;
+        OnChanged();
+    }
 
     private void OnChanged()
     {
         _again = true;
         if (_reading) return;
-        (_reading, _again) = (true, false);
-        ListAsync(_watch, Self).PipeTo(Self, failure: e => new ListingFailed(e));
+        ReadAsync(_domainReleased).PipeTo(Self, failure: e => new ListingFailed(e));
+        (_reading, _again, _domainReleased) = (true, false, false);
     }
 
-    private async Task<Listed> ListAsync(XenStoreWatch? watch, IActorRef self)
-    {
-        watch ??= await _client.WatchAsync(_root, () => self.Tell(Changed.Instance, ActorRefs.NoSender)).ConfigureAwait(false);
-        watch.Accept();
-        var found = new List<BackendDirectory>();
-        foreach (var guestName in await _client.ListAsync(_root).ConfigureAwait(false) ?? [])
-        {
-            if (!DomainId.TryParse(guestName, out var guest)) continue;
-            foreach (var deviceName in await _client.ListAsync(_root / guestName).ConfigureAwait(false) ?? [])
-                if (int.TryParse(deviceName, NumberStyles.None, CultureInfo.InvariantCulture, out var deviceId))
-                    found.Add(new BackendDirectory(_settings.Domain, guest, deviceId));
-        }
-        return new Listed(found, watch);
-    }
+    private async Task<Listed> ReadAsync(bool domainReleased) =>
+        new(domainReleased ? await _directories.RemoveStaleAsync().ConfigureAwait(false) : [], await _directories.ListAsync().ConfigureAwait(false));
 
     private void OnListed(Listed listed)
     {
-        (_reading, _watch) = (false, listed.Watch);
+        _reading = false;
+        foreach (var stale in listed.Removed) _log.Info("{Directory} removed: its domain is gone and the toolstack left it behind", stale.Path);
         _leftAlone.IntersectWith(listed.Directories);
         foreach (var directory in listed.Directories)
             if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
@@ -91,7 +93,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         if (!_ready)
         {
             _ready = true;
-            _log.Info("xenpciback is ready: Xen {XenVersion}, watching {Root}, {Guests} guests", _host.Hypervisor.Version, _root, _guests.Count);
+            _log.Info("xenpciback is ready: Xen {XenVersion}, watching {Root}, {Guests} guests", _host.Hypervisor.Version, BackendDirectory.RootOf(_settings.Domain), _guests.Count);
             Context.System.EventStream.Publish(BackendEvents.Ready.Instance);
         }
         if (_again) OnChanged();
@@ -99,8 +101,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     private void OnListingFailed(Exception cause)
     {
-        _reading = false;
-        _log.Warning("Cannot list {Root}, trying again in {Pause} s: {Cause}", _root, _settings.StoreRetry.TotalSeconds, cause.Message);
+        (_reading, _domainReleased) = (false, true);
+        _log.Warning("Cannot list {Root}, trying again in {Pause} s: {Cause}", BackendDirectory.RootOf(_settings.Domain), _settings.StoreRetry.TotalSeconds, cause.Message);
         Timers.StartSingleTimer(nameof(Changed), Changed.Instance, _settings.StoreRetry);
     }
 

@@ -1,3 +1,4 @@
+using XenPciBack.Protocol;
 using XenPciBack.Simulation.Guests;
 using XenPciBack.Simulation.Toolstack;
 
@@ -78,6 +79,33 @@ public class GuestLifeTests : BackendTest
         await Xen.Toolstack.RemoveDevicesAsync(guest.Id);
         Assert.Null(await Store.ListAsync(BackendOf(guest)));
         await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+    }
+
+    [Fact]
+    public async Task What_the_toolstack_leaves_of_a_guest_that_shut_down_is_removed_once_its_domain_is_gone()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        await guest.Frontend.CloseAsync();
+        await EventuallyAsync("5", () => ReadAsync(guest, "state"));
+        await Xen.CrashGuestAsync(guest);
+        await Xen.Toolstack.RemoveDomainAsync(guest.Id);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        Assert.NotNull(await ReadAsync(guest, "state"));
+
+        Xen.XenStored.ReleaseDomain(guest.Id.Value);
+        await EventuallyAsync(false, () => Store.ExistsAsync(BackendOf(guest).Parent));
+    }
+
+    [Fact]
+    public async Task Directories_left_by_domains_of_the_past_are_removed_at_the_start_and_others_are_not()
+    {
+        await StopBackendAsync();
+        await Store.WriteAsync(SimulatedToolstack.BackendOf(new DomainId(77)) / "frontend", "/local/domain/77/device/pci/0");
+        await Store.WriteAsync(SimulatedToolstack.BackendOf(new DomainId(78)) / "frontend", "/local/domain/78/device/pci/0");
+        await Store.WriteAsync(SimulatedToolstack.FrontendOf(new DomainId(78)) / "state", "1");
+        await StartBackendAsync();
+        Assert.False(await Store.ExistsAsync(SimulatedToolstack.BackendOf(new DomainId(77)).Parent));
+        Assert.True(await Store.ExistsAsync(SimulatedToolstack.BackendOf(new DomainId(78))));
     }
 
     [Fact]
