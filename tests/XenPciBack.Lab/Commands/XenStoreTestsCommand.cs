@@ -8,6 +8,9 @@ internal static class XenStoreTestsCommand
 {
     private const string Directory = "/opt/xenstore-tests";
 
+    /// <summary>The socket of the server, and the kernel's own connection to it.</summary>
+    private static readonly string[] Paths = ["/run/xenstored/socket", "/dev/xen/xenbus"];
+
     public static Command Create()
     {
         var release = LabOptions.Release();
@@ -29,10 +32,15 @@ internal static class XenStoreTestsCommand
     {
         await using var machine = await XenMachine.BootAsync(release, [],
             new MachineOptions { XenStored = server, Mounts = new Dictionary<string, string> { [Directory] = tests }, Progress = Console.Error });
-        var result = await machine.DomainZero.TryRunAsync(
-            $"cd /tmp && XENSTORED_PATH=/run/xenstored/socket {Directory}/XenPciBack.XenStore.Tests", TimeSpan.FromMinutes(15));
-        Console.WriteLine($"== {release}, {(server == XenStored.C ? "xenstored" : "oxenstored")}: exit code {result.ExitCode}");
-        Console.WriteLine(LabException.Tail(result.Output, result.ExitCode == 0 ? 6 : 80));
-        return result.ExitCode == 0;
+        var passed = true;
+        foreach (var path in Paths)
+        {
+            var result = await machine.DomainZero.TryRunAsync(
+                $"cd /tmp && XENSTORED_PATH={path} {Directory}/XenPciBack.XenStore.Tests", TimeSpan.FromMinutes(15));
+            Console.WriteLine($"== {release}, {(server == XenStored.C ? "xenstored" : "oxenstored")} through {path}: exit code {result.ExitCode}");
+            Console.WriteLine(LabException.Tail(result.Output, result.ExitCode == 0 ? 6 : 80));
+            passed &= result.ExitCode == 0;
+        }
+        return passed;
     }
 }
