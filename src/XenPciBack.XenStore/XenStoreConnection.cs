@@ -26,7 +26,7 @@ internal sealed class XenStoreConnection : IAsyncDisposable
     {
         _transport = transport;
         _onWatchEvent = onWatchEvent;
-        _freeSlots = new(requestsInFlight);
+        _freeSlots = new(Math.Min(requestsInFlight, transport.RequestsInFlightLimit));
         _ = ReadUntilEndAsync();
     }
 

@@ -10,6 +10,9 @@ namespace XenPciBack.XenStore;
 /// </summary>
 public sealed class XenStoreEndpoint
 {
+    /// <summary>By its mode a regular file, by what it does the same device as /dev/xen/xenbus (Linux: drivers/xen/xenfs).</summary>
+    private const string XenFsDevice = "/proc/xen/xenbus";
+
     private readonly Place[] _places;
 
     private XenStoreEndpoint(params Place[] places) => _places = places;
@@ -31,11 +34,13 @@ public sealed class XenStoreEndpoint
     {
         // libxenstore would open $XENSTORED_PATH a second time; once is enough for the same answer.
         if (environment("XENSTORED_PATH") is { Length: > 0 } path)
-            return new(new Place(path, null));
+            return FirstOf(path);
         var directory = environment("XENSTORED_RUNDIR") is { Length: > 0 } set ? set : "/var/run/xenstored";
-        var device = exists("/dev/xen/xenbus") ? "/dev/xen/xenbus" : "/proc/xen/xenbus";
-        return new(new Place(directory + "/socket", null), new Place(device, null));
+        return FirstOf(directory + "/socket", exists("/dev/xen/xenbus") ? "/dev/xen/xenbus" : XenFsDevice);
     }
+
+    internal static XenStoreEndpoint FirstOf(params string[] paths) =>
+        new([.. paths.Select(path => new Place(path, null))]);
 
     /// <summary>The places, in the order in which they are tried.</summary>
     public override string ToString() => string.Join(", then ", _places.Select(place => place.Path));
@@ -66,6 +71,7 @@ public sealed class XenStoreEndpoint
         {
             FileKind.Socket => SocketTransport.ConnectAsync(Path, ct),
             FileKind.CharacterDevice => DeviceTransport.OpenAsync(Path),
+            FileKind.Other when Path == XenFsDevice => DeviceTransport.OpenAsync(Path),
             FileKind.Missing => throw new IOException("does not exist (or may not be seen by this user)"),
             _ => throw new IOException("is neither a socket nor a character device"),
         };

@@ -20,13 +20,14 @@ public sealed partial class DeviceTests : IAsyncLifetime
     private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
     private SafeFileHandle _master = null!, _terminal = null!;
     private string _path = "";
+    private int _inFlight, _mostInFlight;
 
     public async ValueTask InitializeAsync()
     {
         (_master, _terminal, _path) = OpenRawTerminal();
         await _socket.ConnectAsync(new UnixDomainSocketEndPoint(_xenstored.SocketPath));
-        new Thread(() => Pump(buffer => Libc.Read(_master, buffer), bytes => _socket.Send(bytes))) { IsBackground = true }.Start();
-        new Thread(() => Pump(buffer => _socket.Receive(buffer), bytes => Libc.Write(_master, bytes))) { IsBackground = true }.Start();
+        new Thread(() => Pump(buffer => Libc.Read(_master, buffer), bytes => _socket.Send(bytes), _ => RequestPasses())) { IsBackground = true }.Start();
+        new Thread(() => Pump(buffer => _socket.Receive(buffer), bytes => Libc.Write(_master, bytes), ReplyPasses)) { IsBackground = true }.Start();
     }
 
     public async ValueTask DisposeAsync()
@@ -46,6 +47,14 @@ public sealed partial class DeviceTests : IAsyncLifetime
         var long4000 = new string('x', 4000);
         await Task.WhenAll(Enumerable.Range(0, 50).Select(i => client.WriteAsync(Node / i, long4000)));
         Assert.Equal(Enumerable.Repeat(long4000, 50), await Task.WhenAll(Enumerable.Range(0, 50).Select(i => client.ReadAsync(Node / i))));
+    }
+
+    [Fact]
+    public async Task A_request_waits_for_the_reply_to_the_one_before()
+    {
+        await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Device(_path), TestContext.Current.CancellationToken);
+        await Task.WhenAll(Enumerable.Range(0, 50).Select(i => client.WriteAsync(Node / i, "")));
+        Assert.Equal(1, Volatile.Read(ref _mostInFlight));
     }
 
     [Fact]
@@ -69,13 +78,28 @@ public sealed partial class DeviceTests : IAsyncLifetime
 
     private delegate int Send(ReadOnlySpan<byte> bytes);
 
-    private static void Pump(Receive receive, Send send)
+    private void RequestPasses() => _mostInFlight = Math.Max(_mostInFlight, Interlocked.Increment(ref _inFlight));
+
+    private void ReplyPasses(XenStoreHeader header)
+    {
+        if (header.Type != XenStoreMessageType.WatchEvent)
+            Interlocked.Decrement(ref _inFlight);
+    }
+
+    private static void Pump(Receive receive, Send send, Action<XenStoreHeader> passes)
     {
         var buffer = new byte[1000]; // cuts long messages
+        var started = new List<byte>();
         try
         {
             while (receive(buffer) is > 0 and var count)
             {
+                started.AddRange(buffer.AsSpan(0, count));
+                while (XenStoreFrame.Decode(started.ToArray(), XenStoreLimits.AcceptedPayload) is { Status: XenStoreFrameStatus.Message } frame)
+                {
+                    passes(frame.Header);
+                    started.RemoveRange(0, frame.FrameLength);
+                }
                 for (var sent = 0; sent < count;)
                     sent += send(buffer.AsSpan(sent, count - sent)) is > 0 and var more ? more : throw new IOException("closed");
             }

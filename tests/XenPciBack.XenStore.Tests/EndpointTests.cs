@@ -17,12 +17,12 @@ public sealed class EndpointTests
     [Fact]
     public async Task Where_there_is_no_xen_the_message_names_every_place_and_its_flaw()
     {
-        var endpoint = XenStoreEndpoint.Discover(name => name == "XENSTORED_RUNDIR" ? "/nowhere" : null, _ => false);
+        var endpoint = XenStoreEndpoint.FirstOf("/nowhere/socket", "/nowhere/xenbus");
         var failure = await Assert.ThrowsAsync<XenStoreUnreachableException>(() => XenStoreClient.ConnectAsync(endpoint, TestContext.Current.CancellationToken));
         Assert.Equal("""
             no xenstored found, so no Xen here?
               /nowhere/socket: does not exist (or may not be seen by this user)
-              /proc/xen/xenbus: does not exist (or may not be seen by this user)
+              /nowhere/xenbus: does not exist (or may not be seen by this user)
             """, failure.Message);
     }
 

@@ -71,14 +71,22 @@ public sealed class NodeContractTests(ScratchStore store) : IClassFixture<Scratc
     [Fact]
     public async Task A_directory_longer_than_a_message_is_listed_whole()
     {
-        // C xenstored answers E2BIG and hands out parts; oxenstored sends one oversized reply.
+        // C xenstored answers E2BIG and hands out parts. oxenstored has no parts: to a socket it sends one oversized reply,
+        // and through the kernel's ring, which cannot carry it, nobody can list such a directory.
         var names = Enumerable.Range(0, 300).Select(i => $"a-rather-long-name-for-a-node-{i:d3}").ToArray();
         await _client.TransactAsync(async tx =>
         {
             foreach (var name in names)
                 await _client.WriteAsync(_here / name, "", tx);
         });
-        Assert.Equal(names, (await _client.ListAsync(_here))!.Order());
+        try
+        {
+            Assert.Equal(names, (await _client.ListAsync(_here))!.Order());
+        }
+        catch (XenStoreErrorReplyException refused) when (store.Endpoint.ToString().EndsWith("/xenbus", StringComparison.Ordinal))
+        {
+            Assert.Equal($"xenstored answered ENOSYS to DirectoryPart {_here}", refused.Message);
+        }
     }
 
     [Fact]

@@ -29,6 +29,10 @@ internal sealed class DeviceTransport : XenStoreTransport
 
     public override int SentPayloadLimit => XenStoreLimits.SentPayloadThroughDevice;
 
+    // The kernel keeps one buffer per open file and may still be sending from it after write has returned (seen on
+    // Linux 6.1: request 2 went out with the payload of request 3). Only a reply says that the buffer is free.
+    public override int RequestsInFlightLimit => 1;
+
     public static Task<XenStoreTransport> OpenAsync(string path) =>
         Task.FromResult<XenStoreTransport>(new DeviceTransport(Libc.OpenDevice(path)));
 

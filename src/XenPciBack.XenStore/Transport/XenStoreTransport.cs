@@ -6,6 +6,9 @@ internal abstract class XenStoreTransport : IAsyncDisposable
     /// <summary>Longest payload this way carries, in bytes.</summary>
     public abstract int SentPayloadLimit { get; }
 
+    /// <summary>How many requests may wait for their replies at a time; at least 1.</summary>
+    public virtual int RequestsInFlightLimit => int.MaxValue;
+
     /// <summary>Waits for some bytes; 0 means that the other side has closed.</summary>
     /// <exception cref="IOException">The connection is lost.</exception>
     public abstract ValueTask<int> ReceiveAsync(Memory<byte> buffer, CancellationToken ct);
