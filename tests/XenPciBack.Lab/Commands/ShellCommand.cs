@@ -31,7 +31,7 @@ internal static class ShellCommand
 
             await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
             await machine.DomainZero.UseAsync(serving);
-            await machine.DomainZero.RunAsync(Guest.WriteConfiguration("pv1", [.. machine.Devices.Select(device => device.Bdf)], new GuestOptions()));
+            await machine.DomainZero.RunAsync(Guest.WriteConfiguration("pv1", [.. machine.Devices.Select(device => device.Bdf)], new GuestOptions { Interactive = true }));
             await machine.DomainZero.RunAsync("touch /run/lab-terminal");
             await Terminal.JoinAsync(await machine.OpenTerminalAsync());
             return 0;

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Microsoft.Win32.SafeHandles;
 
 namespace XenPciBack.Lab.Commands;
 
@@ -15,7 +16,9 @@ internal static class Terminal
         if (interactive) Stty("raw", "-echo");
         try
         {
-            _ = Console.OpenStandardInput().CopyToAsync(line);
+            // Console's own stream would edit and echo lines, and keep Ctrl-C.
+            using var keys = new FileStream(new SafeFileHandle(0, ownsHandle: false), FileAccess.Read, bufferSize: 0);
+            _ = keys.CopyToAsync(line);
             await line.CopyToAsync(Console.OpenStandardOutput());
         }
         catch (IOException)
@@ -28,10 +31,15 @@ internal static class Terminal
         }
     }
 
-    /// <summary>stty works on the terminal it inherits.</summary>
-    private static void Stty(params string[] arguments)
+    /// <summary>
+    /// All three streams are redirected because .NET puts its own settings back after a child that shares its terminal.
+    /// </summary>
+    private static void Stty(params string[] settings)
     {
-        using var stty = Process.Start("stty", arguments);
+        using var stty = Process.Start(new ProcessStartInfo("stty", ["-F", "/dev/tty", .. settings])
+        {
+            RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true,
+        })!;
         stty.WaitForExit();
     }
 }

@@ -19,6 +19,9 @@ public sealed record GuestOptions
 
     /// <summary>Whether to wait for the devices; without it a guest nobody serves can be made.</summary>
     public bool AwaitDevices { get; init; } = true;
+
+    /// <summary>Whether its console is a shell for a person, instead of the lab's command agent.</summary>
+    public bool Interactive { get; init; }
 }
 
 /// <summary>A PV guest: Debian's kernel, xen-pcifront, busybox, lspci, setpci and perl. Destroyed on dispose.</summary>
@@ -116,7 +119,7 @@ public sealed class Guest : IAsyncDisposable
             ramdisk = "/lab/guest.initrd"
             memory = {options.MemoryMiB}
             vcpus = 1
-            extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192"
+            extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192{(options.Interactive ? " lab.interactive" : "")}"
             pci = [{devices}]
             on_crash = "destroy"
             {options.Configuration}
