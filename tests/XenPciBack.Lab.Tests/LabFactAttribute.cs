@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using XenPciBack.Lab.Images;
 
 namespace XenPciBack.Lab.Tests;
@@ -6,15 +7,21 @@ namespace XenPciBack.Lab.Tests;
 [AttributeUsage(AttributeTargets.Method)]
 public sealed class LabFactAttribute : FactAttribute
 {
-    public LabFactAttribute() => Skip = LabTheoryAttribute.Reason;
+    public LabFactAttribute([CallerMemberName] string test = "") => (Skip, DisplayName) = Lack.Of(test);
 }
 
 /// <inheritdoc cref="LabFactAttribute"/>
 [AttributeUsage(AttributeTargets.Method)]
 public sealed class LabTheoryAttribute : TheoryAttribute
 {
-    public LabTheoryAttribute() => Skip = Reason;
+    public LabTheoryAttribute([CallerMemberName] string test = "") => (Skip, DisplayName) = Lack.Of(test);
+}
 
-    internal static string? Reason { get; } =
+internal static class Lack
+{
+    private static readonly string? Reason =
         Release.All.Select(Prerequisites.Missing).FirstOrDefault(missing => missing is not null);
+
+    /// <summary>`dotnet test` prints the names of skipped tests and not the reasons, so the name tells the reason.</summary>
+    public static (string? Skip, string? DisplayName) Of(string test) => (Reason, Reason is null ? null : $"{test}: {Reason}");
 }
