@@ -1,6 +1,7 @@
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
+using XenPciBack.Protocol;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Actors;
@@ -90,6 +91,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         foreach (var directory in listed.Directories)
             if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
                 Serve(directory);
+        foreach (var (guest, function) in _host.Pirqs.Forget(IsServed))
+            _log.Info("{Bdf}: PIRQs unmapped that guest {DomId} has left behind", function, guest);
         if (!_ready)
         {
             _ready = true;
@@ -117,6 +120,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         }
         _guests[directory] = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _settings), directory.ActorName));
     }
+
+    private bool IsServed(DomainId guest) => _guests.Keys.Concat(_leftAlone).Any(directory => directory.Guest == guest);
 
     private void OnGuestEnded(IActorRef ended)
     {

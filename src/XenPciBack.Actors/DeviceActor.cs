@@ -2,6 +2,7 @@ using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Interrupts;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Actors;
@@ -11,7 +12,9 @@ internal sealed class DeviceActor : ReceiveActor
 {
     private readonly IPciFunction _function;
     private readonly VirtualConfigSpace _config;
+    private readonly MessageInterrupts _interrupts;
     private readonly ILoggingAdapter _log;
+    private readonly HashSet<string> _reasonsLogged = [];
     private bool _warnedOfDroppedWrite;
     private bool _released;
 
@@ -24,9 +27,9 @@ internal sealed class DeviceActor : ReceiveActor
     /// <param name="NotReset">null if the device was reset, else why not.</param>
     public sealed record Released(HostBdf Device, string? NotReset);
 
-    public DeviceActor(DomainId guest, IPciFunction function, VirtualConfigSpace config)
+    public DeviceActor(DomainId guest, IPciFunction function, VirtualConfigSpace config, MessageInterrupts interrupts)
     {
-        (_function, _config) = (function, config);
+        (_function, _config, _interrupts) = (function, config, interrupts);
         _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", function.Bdf.ToString());
         Receive<PciRequest>(request => Sender.Tell(Perform(request)));
         Receive<Release>(_ => GiveBack());
@@ -37,8 +40,8 @@ internal sealed class DeviceActor : ReceiveActor
         });
     }
 
-    public static Props Props(DomainId guest, IPciFunction function, VirtualConfigSpace config) =>
-        Akka.Actor.Props.Create(() => new DeviceActor(guest, function, config)).WithDispatcher(DataPlane.DispatcherId);
+    public static Props Props(DomainId guest, IPciFunction function, VirtualConfigSpace config, MessageInterrupts interrupts) =>
+        Akka.Actor.Props.Create(() => new DeviceActor(guest, function, config, interrupts)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PostStop()
     {
@@ -58,9 +61,22 @@ internal sealed class DeviceActor : ReceiveActor
                 var result = _config.Write(request.Offset, request.Size, request.Value);
                 if (result.Dropped) WarnOfDroppedWrite(request);
                 return new PciAnswer(result.Error, request.Value);
+            case PciOpCode.EnableMsi or PciOpCode.DisableMsi or PciOpCode.EnableMsix or PciOpCode.DisableMsix:
+                var answer = _interrupts.Perform(request);
+                Report(request, answer);
+                return answer;
             default:
                 return new PciAnswer(PciOpError.NotImplemented, request.Value);
         }
+    }
+
+    // Each reason once for each device and guest: a guest can be refused without end.
+    private void Report(PciRequest request, in PciAnswer answer)
+    {
+        if (answer.Reason is { } reason && _reasonsLogged.Add(reason))
+            _log.Warning("{Request} answered {Error}: {Reason}", request.Code, (int)answer.Error, reason);
+        else if (answer.Error == PciOpError.Success && request.Code is PciOpCode.EnableMsi or PciOpCode.EnableMsix)
+            _log.Debug("{Request}: {Vectors} vectors", request.Code, Math.Max(1, answer.Vectors.Length));
     }
 
     // Once for each device and guest: a guest can repeat the write without end.
@@ -83,6 +99,11 @@ internal sealed class DeviceActor : ReceiveActor
 
     private string? ResetAndClose()
     {
-        using (_function) return _config.Release();
+        using (_function)
+        {
+            // First, while the device still listens: after a reset nobody would know what had been enabled.
+            if (_interrupts.Release() is not 0 and var errno) _log.Warning("A PIRQ of the guest stays mapped: {Error}", Errnos.Name(errno));
+            return _config.Release();
+        }
     }
 }

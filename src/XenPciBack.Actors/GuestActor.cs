@@ -3,6 +3,7 @@ using Akka.Event;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Interrupts;
 using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Protocol.Xenbus;
 using XenPciBack.XenStore;
@@ -55,7 +56,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         public static readonly FrontendIsSilent Instance = new();
     }
 
-    private sealed record DeviceReady(IPciFunction Function, VirtualConfigSpace Config);
+    private sealed record DeviceReady(IPciFunction Function, VirtualConfigSpace Config, MessageInterrupts Interrupts);
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
@@ -264,7 +265,8 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         var function = _host.Pci.Open(device);
         try
         {
-            return new DeviceReady(function, new VirtualConfigSpace(function, new ConfigPolicy()));
+            return new DeviceReady(function, new VirtualConfigSpace(function, new ConfigPolicy()),
+                new MessageInterrupts(function, _host.Pirqs.Open(_directory.Guest, device)));
         }
         catch
         {
@@ -276,7 +278,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private void OnDeviceReady(DeviceReady ready)
     {
         var bdf = ready.Function.Bdf;
-        _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, ready.Function, ready.Config), bdf.ToString());
+        _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, ready.Function, ready.Config, ready.Interrupts), bdf.ToString());
         OnInput(new ConnectionInput.DeviceOpened(bdf, ready.Function.IsVirtualFunction));
         if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
             _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);

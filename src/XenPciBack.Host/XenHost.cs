@@ -1,7 +1,7 @@
 namespace XenPciBack.Host;
 
 /// <summary>Everything of a host that the backend needs, real or simulated. Disposing closes it all.</summary>
-public sealed record XenHost(IGrantTable Grants, IEventChannels EventChannels, IHypervisor Hypervisor, IPciHost Pci) : IDisposable
+public sealed record XenHost(IGrantTable Grants, IEventChannels EventChannels, IHypervisor Hypervisor, IGuestPirqs Pirqs, IPciHost Pci) : IDisposable
 {
     public void Dispose()
     {

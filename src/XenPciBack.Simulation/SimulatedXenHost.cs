@@ -28,13 +28,14 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public SimulatedPciHost Pci { get; } = new();
     public GuestGrants Grants { get; } = new();
     public GuestPorts Ports { get; } = new();
+    public DomainPirqs Pirqs { get; } = new();
     public IReadOnlyCollection<SimulatedGuest> Guests => [.. _guests.Values.OrderBy(g => g.Id.Value)];
 
-    /// <summary>What dom0 still holds of any guest: mapped pages, bound ports and open functions. "nothing" when a backend has let go of all.</summary>
+    /// <summary>What dom0 still holds of any guest: mapped pages, bound ports, open functions and mapped PIRQs. "nothing" when a backend has let go of all.</summary>
     public string HeldByDom0 =>
-        (Grants.Mapped, Ports.Bound, Pci.OpenFunctions) is var (pages, ports, functions) && pages + ports + functions == 0
+        (Grants.Mapped, Ports.Bound, Pci.OpenFunctions, Pirqs.Mapped) is var (pages, ports, functions, pirqs) && pages + ports + functions + pirqs == 0
             ? "nothing"
-            : $"{pages} pages, {ports} ports, {functions} functions";
+            : $"{pages} pages, {ports} ports, {functions} functions, {pirqs} PIRQs";
 
     /// <param name="socketPath">Where its xenstored listens; at most about 100 bytes.</param>
     /// <param name="toolstackPatience">How long the toolstack waits for a backend to be Connected before each step of a hot-plug: 10 s as in libxl.</param>
@@ -56,7 +57,7 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     /// What one daemon process opens. Disposing it is that process's end: its mappings and ports go, the guests' ends stay, and
     /// opening another one is the daemon's restart.
     /// </summary>
-    public XenHost OpenHost() => new(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(), Pci);
+    public XenHost OpenHost() => new(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(), new SimulatedGuestPirqs(Pirqs, Pci), Pci);
 
     /// <summary><c>xl create</c>: a new domain with devices, and its frontend started. Returns before it is connected.</summary>
     public async Task<SimulatedGuest> CreateGuestAsync(string name, IReadOnlyCollection<HostBdf> devices, FrontendOptions? frontend = null)
@@ -95,6 +96,7 @@ public sealed class SimulatedXenHost : IAsyncDisposable
         await guest.Frontend.DisposeAsync().ConfigureAwait(false);
         Ports.CloseAll(guest.Id);
         Grants.RevokeAll(guest.Id);
+        Pirqs.EndDomain(guest.Id);
         XenStored.AnnounceShutdown();
     }
 

@@ -56,7 +56,7 @@ public class GuestLifeTests : BackendTest
         var stays = await ConnectedGuestAsync("lab", Edu);
         await Xen.DestroyGuestAsync(gone);
 
-        await EventuallyAsync("1 pages, 1 ports, 1 functions", () => Xen.HeldByDom0);
+        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
         Assert.Null(await Store.ListAsync(BackendOf(gone)));
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(stays, 0, 0, 4));
     }
@@ -130,7 +130,7 @@ public class GuestLifeTests : BackendTest
         await Xen.Toolstack.DetachAsync(guest.Id, Nic);
         await guest.Frontend.WaitUntilAsync(f => f.Devices.Length == 1, Soon());
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 0x08, 0, 4));
-        await EventuallyAsync("1 pages, 1 ports, 1 functions", () => Xen.HeldByDom0);
+        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
     }
 
     [Fact]
@@ -146,7 +146,7 @@ public class GuestLifeTests : BackendTest
         var changes = 0;
         await using var watch = await Store.WatchAsync(BackendOf(guest), () => Interlocked.Increment(ref changes));
         await StartBackendAsync();
-        await EventuallyAsync("1 pages, 1 ports, 2 functions", () => Xen.HeldByDom0);
+        await EventuallyAsync("1 pages, 1 ports, 2 functions, 0 PIRQs", () => Xen.HeldByDom0);
 
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 0x08, 0, 4));
         Assert.Equal(0x08u, await ReadConfigAsync(guest, 0, 0x0C, 1));

@@ -18,8 +18,8 @@ public sealed class GuestPageTests : IDisposable
 
     public GuestPageTests()
     {
-        var (grants, ports) = (new GuestGrants(), new GuestPorts());
-        _host = new(new SimulatedGrantTable(grants), new SimulatedEventChannels(ports), new SimulatedHypervisor(), new Simulation.Pci.SimulatedPciHost());
+        var (grants, ports, pci) = (new GuestGrants(), new GuestPorts(), new Simulation.Pci.SimulatedPciHost());
+        _host = new(new SimulatedGrantTable(grants), new SimulatedEventChannels(ports), new SimulatedHypervisor(), new SimulatedGuestPirqs(new DomainPirqs(), pci), pci);
         _page = GuestPage.Connect(_host, Guest, grants.Grant(Guest, _guestPage), ports.Allocate(Guest).Number, () => { }, _time);
     }
 

@@ -29,6 +29,16 @@ internal static partial class Interop
             return result >= 0 ? result : throw new HostCallException(name, "the hypervisor", errno);
         }
 
+        /// <summary>As <see cref="Call"/>, for a caller to whom failure is an answer like another.</summary>
+        /// <returns>0, or the positive errno.</returns>
+        internal static int TryCall(Handle handle, uint hypercall, ulong command, Buffer buffer)
+        {
+            var result = xencall2(handle, hypercall, command, (ulong)buffer.DangerousGetHandle());
+            var errno = Marshal.GetLastPInvokeError();
+            GC.KeepAlive(buffer);
+            return result >= 0 ? 0 : errno;
+        }
+
         internal static Buffer AllocateBuffer(Handle handle, int size)
         {
             var address = xencall_alloc_buffer(handle, (nuint)size);

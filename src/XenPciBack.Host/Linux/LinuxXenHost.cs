@@ -22,7 +22,8 @@ public static class LinuxXenHost
                 opened.Push(part);
                 return part;
             }
-            return new XenHost(Keep(XenGrantTable.Open()), Keep(XenEventChannels.Open()), Keep(XenHypervisor.Open()), new SysfsPciHost(root));
+            var (grants, channels, hypervisor) = (Keep(XenGrantTable.Open()), Keep(XenEventChannels.Open()), Keep(XenHypervisor.Open()));
+            return new XenHost(grants, channels, hypervisor, new XenGuestPirqs(hypervisor.MapPirq, hypervisor.UnmapPirq, root), new SysfsPciHost(root));
         }
         catch (HostCallException e)
         {

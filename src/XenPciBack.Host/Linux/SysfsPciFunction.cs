@@ -17,6 +17,7 @@ internal sealed class SysfsPciFunction : IPciFunction
     private readonly string _directory;
     private readonly SafeFileHandle _config;
     private readonly SafeFileHandle _irq;
+    private readonly SafeFileHandle? _physicalConfig;
     private readonly Action _onClose;
 
     private SysfsPciFunction(HostBdf bdf, string directory, byte cacheLineSize, Action onClose)
@@ -29,6 +30,7 @@ internal sealed class SysfsPciFunction : IPciFunction
         ConfigSize = new FileInfo($"{directory}/config").Length >= ExtendedSize ? ExtendedSize : ConventionalSize;
         _config = File.OpenHandle($"{directory}/config", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
         _irq = File.OpenHandle($"{directory}/irq", FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+        if (IsVirtualFunction) _physicalConfig = File.OpenHandle($"{directory}/physfn/config", FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
     }
 
     /// <param name="onClose">Runs once, when the function is disposed.</param>
@@ -54,6 +56,18 @@ internal sealed class SysfsPciFunction : IPciFunction
     public int ConfigSize { get; }
     public bool IsVirtualFunction { get; }
     public ImmutableArray<PciResource> Resources { get; }
+
+    public bool DecodesMemory
+    {
+        get
+        {
+            const int command = 0x04;
+            const byte memory = 0x02;
+            Span<byte> low = stackalloc byte[1];
+            return Interop.Libc.ReadAt(_physicalConfig ?? _config, low, command) == 1 && (low[0] & memory) != 0;
+        }
+    }
+
     public byte CacheLineSize { get; }
 
     public int Irq
@@ -108,6 +122,7 @@ internal sealed class SysfsPciFunction : IPciFunction
         if (_config.IsClosed) return;
         _config.Dispose();
         _irq.Dispose();
+        _physicalConfig?.Dispose();
         _onClose();
     }
 

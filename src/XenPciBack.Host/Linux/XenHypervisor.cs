@@ -1,4 +1,6 @@
+using System.Buffers.Binary;
 using System.Text;
+using XenPciBack.Protocol;
 
 namespace XenPciBack.Host.Linux;
 
@@ -28,6 +30,53 @@ public sealed class XenHypervisor : IHypervisor
     }
 
     public void Dispose() => _library.Dispose();
+
+    /// <summary>PHYSDEVOP_map_pirq for one message: the hypervisor chooses the PIRQ.</summary>
+    /// <param name="entry">Index in the MSI-X table; 0 for MSI.</param>
+    /// <param name="tableBar">Start of the BAR with the MSI-X table; 0 for MSI.</param>
+    /// <returns>0 or a positive errno.</returns>
+    internal int MapPirq(DomainId domain, HostBdf function, ushort entry, ulong tableBar, out Pirq pirq)
+    {
+        var errno = MapPirq(domain, function, MapPirqTypeMsiSegment, entry, tableBar, out pirq);
+        // A hypervisor that does not know segments knows the first one under another type.
+        return errno == Errnos.EINVAL && function.Segment == 0 ? MapPirq(domain, function, MapPirqTypeMsi, entry, tableBar, out pirq) : errno;
+    }
+
+    /// <summary>PHYSDEVOP_unmap_pirq.</summary>
+    /// <returns>0 or a positive errno: ESRCH for a domain that is gone, EINVAL for a PIRQ that is not mapped.</returns>
+    internal int UnmapPirq(DomainId domain, Pirq pirq)
+    {
+        using var argument = Interop.LibXenCall.AllocateBuffer(_library, UnmapPirqSize);
+        argument.Bytes.Clear();
+        BinaryPrimitives.WriteUInt16LittleEndian(argument.Bytes, (ushort)domain.Value);
+        BinaryPrimitives.WriteInt32LittleEndian(argument.Bytes[4..], pirq.Value);
+        return Interop.LibXenCall.TryCall(_library, HYPERVISOR_physdev_op, PHYSDEVOP_unmap_pirq, argument);
+    }
+
+    // xen/include/public/physdev.h: struct physdev_map_pirq (40 bytes) and physdev_unmap_pirq (8 bytes), as on x86-64.
+    private const uint HYPERVISOR_physdev_op = 33;
+    private const ulong PHYSDEVOP_map_pirq = 13, PHYSDEVOP_unmap_pirq = 14;
+    private const int MapPirqTypeMsi = 0, MapPirqTypeMsiSegment = 3;
+    private const int MapPirqSize = 40, UnmapPirqSize = 8;
+    private const int ChooseForMe = -1;
+
+    private int MapPirq(DomainId domain, HostBdf function, int type, ushort entry, ulong tableBar, out Pirq pirq)
+    {
+        using var argument = Interop.LibXenCall.AllocateBuffer(_library, MapPirqSize);
+        var bytes = argument.Bytes;
+        bytes.Clear();
+        BinaryPrimitives.WriteUInt16LittleEndian(bytes, (ushort)domain.Value);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes[4..], type);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes[8..], ChooseForMe);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes[12..], ChooseForMe);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes[16..], function.Segment << 16 | function.Bus);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes[20..], function.DevFn);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes[24..], entry);
+        BinaryPrimitives.WriteUInt64LittleEndian(bytes[32..], tableBar);
+        var errno = Interop.LibXenCall.TryCall(_library, HYPERVISOR_physdev_op, PHYSDEVOP_map_pirq, argument);
+        pirq = new Pirq(BinaryPrimitives.ReadInt32LittleEndian(bytes[12..]));
+        return errno;
+    }
 
     // xen/include/public/version.h: the hypercall's number, its commands, and the size of xen_extraversion_t.
     private const uint HYPERVISOR_xen_version = 17;

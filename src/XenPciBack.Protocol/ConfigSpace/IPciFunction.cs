@@ -23,6 +23,12 @@ public interface IPciFunction : IDisposable
     /// <summary>SR-IOV virtual function.</summary>
     bool IsVirtualFunction { get; }
 
+    /// <summary>
+    /// The memory bit of the command register as it is in hardware, read anew at each call. A VF has none of its own: the bit of
+    /// its physical function, false if that cannot be read.
+    /// </summary>
+    bool DecodesMemory { get; }
+
     /// <summary>The host's resource table: BAR 0..5, then the expansion ROM; always 7 entries, empty ones included.</summary>
     ImmutableArray<PciResource> Resources { get; }
 

@@ -54,4 +54,7 @@ public sealed record PciRequest(
 public readonly record struct PciAnswer(PciOpError Error, uint Value, ImmutableArray<ushort> Vectors)
 {
     public PciAnswer(PciOpError error, uint value) : this(error, value, []) { }
+
+    /// <summary>Why the request was refused or not done in full, for logs only; a fixed set of texts, none with a guest's values in it.</summary>
+    public string? Reason { get; init; }
 }

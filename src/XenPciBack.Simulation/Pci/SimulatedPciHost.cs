@@ -73,6 +73,9 @@ public sealed class SimulatedPciHost : IPciHost
         public ushort DeviceId => function.DeviceId;
         public int ConfigSize => function.ConfigSize;
         public bool IsVirtualFunction => function.IsVirtualFunction;
+
+        // The physical function of a simulated VF is not in the machine; its driver would have memory decoding on.
+        public bool DecodesMemory => function.IsVirtualFunction || (function.Read(0x04, 2) & 0x2) != 0;
         public ImmutableArray<PciResource> Resources => function.Resources;
         public int Irq => function.Irq;
         public byte CacheLineSize => 16;

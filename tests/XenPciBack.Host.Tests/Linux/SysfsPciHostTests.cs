@@ -37,11 +37,18 @@ public sealed class SysfsPciHostTests : IDisposable
     }
 
     [Fact]
-    public void A_function_with_a_physfn_link_is_a_virtual_function()
+    public void A_function_with_a_physfn_link_is_a_virtual_function_and_decodes_memory_as_its_physical_one()
     {
-        _root.WithLink($"/sys/bus/pci/devices/{Nic}/physfn", "../0000:03:00.1");
-        using var nic = Open(ConfigOf(256));
+        var physical = ConfigOf(256);
+        physical[0x04] = 0x02;
+        _root.WithDevice("0000:03:00.1", driver: null, physical).WithLink($"/sys/bus/pci/devices/{Nic}/physfn", "../0000:03:00.1");
+        var own = ConfigOf(256);
+        own[0x04] = 0;
+        using var nic = Open(own);
         Assert.True(nic.IsVirtualFunction);
+        Assert.True(nic.DecodesMemory);
+        File.WriteAllBytes($"{_root.DeviceDirectory("0000:03:00.1")}/config", own);
+        Assert.False(nic.DecodesMemory);
     }
 
     [Theory]

@@ -1,0 +1,27 @@
+using System.Collections.Immutable;
+
+namespace XenPciBack.Protocol.Interrupts;
+
+/// <summary>
+/// The PIRQs in a guest's domain through which the messages of one function reach it. Which ones are mapped is on record outside
+/// this process: the hypervisor maps a vector a second time without a word, so only the record can tell what to unmap.
+/// </summary>
+public interface IPirqMap
+{
+    /// <summary>What is mapped, by this daemon or by one before it, in the order of mapping.</summary>
+    ImmutableArray<Pirq> Mapped { get; }
+
+    /// <summary>Maps the function's MSI message.</summary>
+    /// <returns>0, or a positive errno of <see cref="Errnos"/>.</returns>
+    int MapMsi(out Pirq pirq);
+
+    /// <summary>Maps one message of the function's MSI-X table.</summary>
+    /// <param name="entry">Index in the table, 0 to 2047.</param>
+    /// <param name="tableBar">Start address of the BAR the table lies in; not the table's own address.</param>
+    /// <returns>0, or a positive errno: ENODEV if the device is not assigned to the guest, ENXIO without memory decoding.</returns>
+    int MapMsix(ushort entry, ulong tableBar, out Pirq pirq);
+
+    /// <summary>Unmaps all that is mapped. That the domain is gone or no longer has a PIRQ is as good as success.</summary>
+    /// <returns>0, or the positive errno of the first one that stays mapped, and on record.</returns>
+    int UnmapAll();
+}

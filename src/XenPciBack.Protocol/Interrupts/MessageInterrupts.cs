@@ -1,0 +1,165 @@
+using System.Collections.Immutable;
+using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.SharedPage;
+
+namespace XenPciBack.Protocol.Interrupts;
+
+/// <summary>
+/// MSI and MSI-X of one function, switched by its guest's requests: map first, then enable; disable first, then unmap. One kind
+/// at a time, and nothing is done twice (XSA-157). The results are those of Linux drivers/xen/xen-pciback/pciback_ops.c.
+/// </summary>
+/// <remarks>Registers: PCI Local Bus Specification 3.0, section 6.8.</remarks>
+public sealed class MessageInterrupts
+{
+    private const int Control = 2, TableOffset = 4;
+    private const uint MsiEnable = 0x0001, MsixEnable = 0x8000, MsixMaskAll = 0x4000, MsixLastEntry = 0x07FF, TableBar = 0x7;
+    private const int MostBars = 6;
+
+    private readonly IPciFunction _function;
+    private readonly IPirqMap _pirqs;
+    private readonly int _msi;
+    private readonly int _msix;
+    private readonly int _power;
+
+    // Read once, before the guest has touched anything: later the hardware is not to be trusted with it (XSA-337).
+    private readonly int _tableEntries;
+    private readonly ulong _tableBar;
+
+    private Kind _kind;
+
+    private enum Kind
+    {
+        None,
+        Msi,
+        Msix,
+    }
+
+    /// <param name="pirqs">What it has on record was mapped by an earlier daemon for the same guest, which may still use it.</param>
+    public MessageInterrupts(IPciFunction function, IPirqMap pirqs)
+    {
+        (_function, _pirqs) = (function, pirqs);
+        _msi = CapabilityList.Find(function, CapabilityId.Msi);
+        _msix = CapabilityList.Find(function, CapabilityId.Msix);
+        _power = CapabilityList.Find(function, CapabilityId.PowerManagement);
+        if (_msix != 0 && function.Read(_msix + Control, 2, out var control) == PciOpError.Success
+            && function.Read(_msix + TableOffset, 4, out var table) == PciOpError.Success)
+        {
+            _tableEntries = (int)(control & MsixLastEntry) + 1;
+            var bar = (int)(table & TableBar);
+            _tableBar = bar < MostBars && function.Resources[bar] is { IsMemory: true, IsUsable: true } resource ? resource.Start : 0;
+        }
+        _kind = pirqs.Mapped.IsEmpty ? Kind.None : IsSet(_msix, MsixEnable) ? Kind.Msix : IsSet(_msi, MsiEnable) ? Kind.Msi : Kind.None;
+        // Mapped and never enabled: the daemon before this one did not get to its answer, and the guest asks again.
+        if (_kind == Kind.None) pirqs.UnmapAll();
+    }
+
+    /// <summary>Performs enable_msi, disable_msi, enable_msix or disable_msix.</summary>
+    public PciAnswer Perform(PciRequest request) => request.Code switch
+    {
+        PciOpCode.EnableMsi => EnableMsi(),
+        PciOpCode.EnableMsix => EnableMsix(request),
+        PciOpCode.DisableMsi or PciOpCode.DisableMsix => Disable(),
+        _ => throw new ArgumentException($"{request.Code} is no request about interrupts", nameof(request)),
+    };
+
+    /// <summary>The guest has let go: disabled and unmapped.</summary>
+    /// <returns>0, or the positive errno of what could not be unmapped.</returns>
+    public int Release() => TurnOff();
+
+    private PciAnswer EnableMsi()
+    {
+        if (_kind != Kind.None) return MsiRefused(_kind == Kind.Msi ? "MSI is on already" : "MSI-X is on");
+        if (_msi == 0) return MsiRefused("the device has no MSI");
+        if (!IsInD0) return MsiRefused("the device is not in power state D0");
+        var errno = _pirqs.MapMsi(out var pirq);
+        if (errno == 0 && pirq.Value > ushort.MaxValue) errno = Errnos.ERANGE;
+        if (errno != 0)
+        {
+            _pirqs.UnmapAll();
+            return MsiRefused($"its PIRQ cannot be mapped: {Errnos.Name(errno)}");
+        }
+        SetIntx(disabled: true);
+        Change(_msi + Control, MsiEnable, MsiEnable);
+        _kind = Kind.Msi;
+        return new PciAnswer(PciOpError.Success, (uint)pirq.Value);
+    }
+
+    private PciAnswer EnableMsix(PciRequest request)
+    {
+        var count = request.Value;
+        if (count > SharedPageLayout.MaxMsixEntries) return MsixRefused(request, Errnos.EINVAL, "more vectors than the page has entries");
+        if (_kind == Kind.Msix) return MsixRefused(request, Errnos.EALREADY, "MSI-X is on already");
+        if (_kind == Kind.Msi) return MsixRefused(request, Errnos.ENXIO, "MSI is on");
+        if (!_function.DecodesMemory) return MsixRefused(request, Errnos.ENXIO, "the device does not decode memory, where its table lies");
+
+        if (count == 0) return MsixFailed(Errnos.EINVAL, "no vector was asked for");
+        if (_msix == 0) return MsixFailed(Errnos.EINVAL, "the device has no MSI-X");
+        if (!IsInD0) return MsixFailed(Errnos.EINVAL, "the device is not in power state D0");
+        if (count > _tableEntries) return MsixFailed(Errnos.ENOSPC, "more vectors than its table has entries");
+        if (request.MsixEntries.Any(entry => entry >= _tableEntries)) return MsixFailed(Errnos.EINVAL, "an entry lies outside its table");
+        if (request.MsixEntries.Distinct().Count() != request.MsixEntries.Length) return MsixFailed(Errnos.EINVAL, "an entry was asked for twice");
+        if (_tableBar == 0) return MsixFailed(Errnos.EINVAL, "the BAR of its table has no address");
+
+        var vectors = ImmutableArray.CreateBuilder<ushort>(request.MsixEntries.Length);
+        foreach (var entry in request.MsixEntries)
+        {
+            var errno = _pirqs.MapMsix(entry, _tableBar, out var pirq);
+            if (errno == 0 && pirq.Value > ushort.MaxValue) errno = Errnos.ERANGE;
+            if (errno != 0)
+            {
+                _pirqs.UnmapAll();
+                return MsixFailed(errno, $"a PIRQ cannot be mapped: {Errnos.Name(errno)}");
+            }
+            vectors.Add((ushort)pirq.Value);
+        }
+        SetIntx(disabled: true);
+        Change(_msix + Control, MsixEnable | MsixMaskAll, MsixEnable);
+        _kind = Kind.Msix;
+        return new PciAnswer(PciOpError.Success, 0, vectors.MoveToImmutable());
+    }
+
+    // Linux 6.1's frontend sends disable_msi for MSI-X too, because its core has forgotten by then which one it was. A guest has
+    // one kind on at most, so either request means that one.
+    private PciAnswer Disable()
+    {
+        var errno = TurnOff();
+        return new PciAnswer(PciOpError.Success, (uint)_function.Irq)
+        {
+            Reason = errno == 0 ? null : $"a PIRQ cannot be unmapped: {Errnos.Name(errno)}",
+        };
+    }
+
+    private int TurnOff()
+    {
+        if (_kind != Kind.None)
+        {
+            if (_kind == Kind.Msi) Change(_msi + Control, MsiEnable, 0);
+            else Change(_msix + Control, MsixEnable, 0);
+            SetIntx(disabled: false);
+            _kind = Kind.None;
+        }
+        return _pirqs.UnmapAll();
+    }
+
+    private static PciAnswer MsiRefused(string reason) => new(PciOpError.OperationFailed, 0) { Reason = reason };
+
+    // Refused before the host was asked: the value stays as it was sent.
+    private static PciAnswer MsixRefused(PciRequest request, int errno, string reason) => new((PciOpError)(-errno), request.Value) { Reason = reason };
+
+    private static PciAnswer MsixFailed(int errno, string reason) => new((PciOpError)(-errno), (uint)-errno) { Reason = reason };
+
+    private bool IsInD0 => _power == 0 || (_function.Read(_power + 4, 2, out var control) == PciOpError.Success && (control & 0x3) == 0);
+
+    private bool IsSet(int capability, uint bit) =>
+        capability != 0 && _function.Read(capability + Control, 2, out var control) == PciOpError.Success && (control & bit) != 0;
+
+    // With a message enabled the device must not pull its line as well.
+    private void SetIntx(bool disabled) => Change(Register.Command, CommandBits.IntxDisable, disabled ? CommandBits.IntxDisable : 0);
+
+    private void Change(int offset, uint mask, uint bits)
+    {
+        if (_function.Read(offset, 2, out var old) != PciOpError.Success) return;
+        var changed = (old & ~mask) | bits;
+        if (changed != old) _function.Write(offset, 2, changed);
+    }
+}

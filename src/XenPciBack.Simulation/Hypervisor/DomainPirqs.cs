@@ -1,0 +1,78 @@
+using System.Collections.Immutable;
+using XenPciBack.Protocol;
+
+namespace XenPciBack.Simulation.Hypervisor;
+
+/// <summary>
+/// The hypervisor's table of message interrupts mapped into domains, and the host's record of them. As Xen does, it maps the same
+/// vector a second time without a word, so what is mapped and forgotten stays.
+/// </summary>
+public sealed class DomainPirqs
+{
+    // Xen hands them out from the top of a domain's range.
+    private const int First = 55;
+
+    private readonly Lock _lock = new();
+    private readonly Dictionary<(DomainId Domain, Pirq Pirq), HostBdf> _mapped = [];
+    private readonly Dictionary<(DomainId Domain, HostBdf Function), ImmutableArray<Pirq>> _onRecord = [];
+    private readonly Queue<int> _failures = new();
+
+    /// <summary>PIRQs mapped now, of all domains. 0 when a backend has let go of everything.</summary>
+    public int Mapped
+    {
+        get { lock (_lock) return _mapped.Count; }
+    }
+
+    /// <summary>What is mapped into one domain, highest first.</summary>
+    public ImmutableArray<Pirq> Of(DomainId domain)
+    {
+        lock (_lock) return [.. _mapped.Keys.Where(key => key.Domain == domain).Select(key => key.Pirq).OrderByDescending(pirq => pirq.Value)];
+    }
+
+    /// <summary>Fault: the next mapping fails. Called several times, so do the ones after it; 0 lets one succeed.</summary>
+    /// <param name="errno">Positive, or 0.</param>
+    public void FailNextMapping(int errno)
+    {
+        lock (_lock) _failures.Enqueue(errno);
+    }
+
+    /// <summary>The domain ends, and its PIRQs with it. The record stays: nobody has told the daemon yet.</summary>
+    internal void EndDomain(DomainId domain)
+    {
+        lock (_lock)
+            foreach (var key in _mapped.Keys.Where(key => key.Domain == domain).ToList()) _mapped.Remove(key);
+    }
+
+    internal ImmutableArray<Pirq> OnRecord(DomainId domain, HostBdf function)
+    {
+        lock (_lock) return _onRecord.GetValueOrDefault((domain, function), []);
+    }
+
+    internal IReadOnlyList<(DomainId Domain, HostBdf Function)> Records
+    {
+        get { lock (_lock) return [.. _onRecord.Keys]; }
+    }
+
+    internal int Map(DomainId domain, HostBdf function, out Pirq pirq)
+    {
+        lock (_lock)
+        {
+            pirq = default;
+            if (_failures.TryDequeue(out var errno) && errno != 0) return errno;
+            var number = First;
+            while (_mapped.ContainsKey((domain, new Pirq(number)))) number--;
+            if (number <= 0) return Errnos.ENOSPC;
+            pirq = new Pirq(number);
+            _mapped[(domain, pirq)] = function;
+            _onRecord[(domain, function)] = [.. _onRecord.GetValueOrDefault((domain, function), []), pirq];
+            return 0;
+        }
+    }
+
+    internal void UnmapAll(DomainId domain, HostBdf function)
+    {
+        lock (_lock)
+            if (_onRecord.Remove((domain, function), out var pirqs))
+                foreach (var pirq in pirqs) _mapped.Remove((domain, pirq));
+    }
+}

@@ -1,0 +1,104 @@
+using XenPciBack.Simulation;
+using XenPciBack.Simulation.Guests;
+
+namespace XenPciBack.Actors.Tests;
+
+/// <summary>Message interrupts from the guest's page to the hypervisor's table of PIRQs, and back off it at every end.</summary>
+public class InterruptTests : BackendTest
+{
+    private const uint EnableMsi = 2, DisableMsi = 3, EnableMsix = 4, DisableMsix = 5;
+
+    [Fact]
+    public async Task A_guest_gets_a_pirq_for_each_msix_vector_and_gives_them_back()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        await TurnOnMemoryAsync(guest);
+        for (var i = 0; i < 3; i++)
+        {
+            var answer = await EnableMsixAsync(guest, 0, 1, 2);
+            Assert.Equal((0, 0u), (answer.Error, answer.Value));
+            Assert.Equal(Xen.Pirqs.Of(guest.Id).Select(pirq => (ushort)pirq.Value), answer.Vectors);
+            // Linux 6.1's frontend means MSI-X by this.
+            Assert.Equal(0, (await AskAsync(guest, DisableMsi)).Error);
+            Assert.Equal(0, Xen.Pirqs.Mapped);
+        }
+    }
+
+    [Fact]
+    public async Task The_entries_not_asked_for_stay_as_the_guest_left_them()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        await TurnOnMemoryAsync(guest);
+        await EnableMsixAsync(guest, 0, 1, 2);
+        Assert.All(guest.Frontend.Page.Bytes[(40 + 3 * 4)..552].ToArray(), b => Assert.Equal(0, b));
+    }
+
+    [Fact]
+    public async Task Msi_answers_its_pirq_and_a_second_time_is_refused()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        var answer = await AskAsync(guest, EnableMsi);
+        Assert.Equal((0, (uint)Xen.Pirqs.Of(guest.Id).Single().Value), (answer.Error, answer.Value));
+        answer = await AskAsync(guest, EnableMsi);
+        Assert.Equal((-5, 0u), (answer.Error, answer.Value));
+        Assert.Equal(0, (await AskAsync(guest, DisableMsix)).Error);
+        Assert.Equal(0, Xen.Pirqs.Mapped);
+    }
+
+    [Fact]
+    public async Task A_mapping_that_fails_half_way_leaves_nothing()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        await TurnOnMemoryAsync(guest);
+        Xen.Pirqs.FailNextMapping(0);
+        Xen.Pirqs.FailNextMapping(28);
+        var answer = await EnableMsixAsync(guest, 0, 1);
+        Assert.Equal((-28, unchecked((uint)-28), 0), (answer.Error, answer.Value, Xen.Pirqs.Mapped));
+        Assert.Equal([0, 0], answer.Vectors.Select(v => (int)v));
+        Assert.Equal(0u, Xen.Pci[Nic].Read(0xA2, 2) & 0x8000);
+    }
+
+    [Fact]
+    public async Task A_guest_that_is_destroyed_leaves_no_pirq_and_no_message_on()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        await TurnOnMemoryAsync(guest);
+        await EnableMsixAsync(guest, 0, 1, 2);
+        await Xen.DestroyGuestAsync(guest);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        Assert.Equal(0u, Xen.Pci[Nic].Read(0xA2, 2) & 0x8000);
+    }
+
+    [Fact]
+    public async Task A_restarted_daemon_knows_what_the_guest_has_enabled()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        await TurnOnMemoryAsync(guest);
+        await EnableMsixAsync(guest, 0, 1, 2);
+        await StopBackendAsync();
+        await StartBackendAsync();
+        await EventuallyAsync(-114, async () => (await EnableMsixAsync(guest, 0)).Error);
+        Assert.Equal(3, Xen.Pirqs.Of(guest.Id).Length);
+        Assert.Equal(0, (await AskAsync(guest, DisableMsix)).Error);
+        Assert.Equal(0, Xen.Pirqs.Mapped);
+    }
+
+    [Fact]
+    public async Task What_a_guest_left_while_no_daemon_ran_is_unmapped_at_the_next_start()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        await AskAsync(guest, EnableMsi);
+        await StopBackendAsync();
+        await Store.RemoveAsync(BackendOf(guest));
+        await StartBackendAsync();
+        await EventuallyAsync(0, () => Xen.Pirqs.Mapped);
+    }
+
+    private static Task<FrontendAnswer> AskAsync(SimulatedGuest guest, uint command) => guest.Frontend.SendAsync(new FrontendRequest(command, 0, 0, 0));
+
+    private static Task<FrontendAnswer> EnableMsixAsync(SimulatedGuest guest, params ushort[] entries) =>
+        guest.Frontend.SendAsync(new FrontendRequest(EnableMsix, 0, 0, 0, Value: (uint)entries.Length) { MsixEntries = [.. entries] });
+
+    private static async Task TurnOnMemoryAsync(SimulatedGuest guest) =>
+        Assert.Equal(0, (await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0006)).Error);
+}
