@@ -66,9 +66,11 @@ internal sealed class XenGuestPirqs(XenGuestPirqs.MapCall map, XenGuestPirqs.Unm
         public Map(XenGuestPirqs owner, DomainId guest, HostBdf function, string record)
         {
             (_owner, _guest, _function, _record) = (owner, guest, function, record);
-            // What follows the last line's end was cut short, and never reported to the guest.
+            // What follows the last line's end was cut short, and never reported to the guest. Other text is not ours.
             if (File.Exists(record))
-                Mapped = [.. File.ReadAllText(record).Split('\n')[..^1].Select(line => new Pirq(int.Parse(line, NumberStyles.None, CultureInfo.InvariantCulture)))];
+                Mapped = [.. File.ReadAllText(record).Split('\n')[..^1]
+                    .Select(line => int.TryParse(line, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : 0)
+                    .Where(number => number > 0).Select(number => new Pirq(number))];
         }
 
         public ImmutableArray<Pirq> Mapped { get; private set; } = [];

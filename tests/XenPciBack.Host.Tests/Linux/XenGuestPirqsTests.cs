@@ -61,10 +61,10 @@ public sealed class XenGuestPirqsTests : IDisposable
     }
 
     [Fact]
-    public void A_line_without_its_end_is_no_record()
+    public void A_line_without_its_end_is_no_record_nor_is_any_other_text()
     {
         Start().Open(Guest, Nic).MapMsi(out var pirq);
-        File.AppendAllText($"{_root}/run/xenpciback/pirqs/5-0000:03:00.0", "5");
+        File.AppendAllText($"{_root}/run/xenpciback/pirqs/5-0000:03:00.0", "rubbish\n\n-1\n5");
         Assert.Equal<Pirq>([pirq], Start().Open(Guest, Nic).Mapped);
     }
 
