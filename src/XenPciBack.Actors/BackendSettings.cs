@@ -1,4 +1,7 @@
+using System.Collections.Immutable;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Slots;
 
 namespace XenPciBack.Actors;
 
@@ -8,4 +11,21 @@ namespace XenPciBack.Actors;
 /// <param name="GuestPatience">How long a frontend waits for an answer; a later one may belong to a request it has given up.</param>
 /// <param name="HotPlugPatience">How long a frontend may take to answer a change of its devices before it is carried out without it.</param>
 /// <param name="StoreRetry">Pause before a failed xenstore access of one guest is tried again.</param>
-public sealed record BackendSettings(DomainId Domain, int RequestsPerTurn, TimeSpan GuestPatience, TimeSpan HotPlugPatience, TimeSpan StoreRetry);
+public sealed record BackendSettings(DomainId Domain, int RequestsPerTurn, TimeSpan GuestPatience, TimeSpan HotPlugPatience, TimeSpan StoreRetry)
+{
+    public Topologies Topologies { get; init; } = new(Topology.Vpci);
+
+    public DevicePolicies Devices { get; init; } = new();
+}
+
+/// <summary>What guests may do with devices beyond the default; whatever the host's own switches and the toolstack allow comes on top.</summary>
+/// <param name="Permissive">For every device.</param>
+public sealed record DevicePolicies(bool Permissive = false)
+{
+    public ImmutableDictionary<HostBdf, ConfigPolicy> ByDevice { get; init; } = ImmutableDictionary<HostBdf, ConfigPolicy>.Empty;
+
+    public ImmutableArray<ConfigQuirk> Quirks { get; init; } = [];
+
+    public ConfigPolicy Of(HostBdf device) =>
+        (ByDevice.GetValueOrDefault(device) ?? new ConfigPolicy()).Or(new ConfigPolicy(Permissive) { Quirks = [.. Quirks.Where(quirk => quirk.Device == device)] });
+}

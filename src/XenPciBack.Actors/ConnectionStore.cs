@@ -59,11 +59,23 @@ internal sealed class ConnectionStore(XenStoreClient client, BackendDirectory di
         if (int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number <= BackendNodes.MostDevices)
             for (var i = 0; i < number; i++)
                 devices.Add(new DeviceNodes(i,
-                    await Read($"dev-{i}").ConfigureAwait(false), await Read($"state-{i}").ConfigureAwait(false), await Read($"vdev-{i}").ConfigureAwait(false)));
+                    await Read($"dev-{i}").ConfigureAwait(false), await Read($"state-{i}").ConfigureAwait(false), await Read($"vdev-{i}").ConfigureAwait(false),
+                    await Read($"opts-{i}").ConfigureAwait(false)));
+
+        var roots = ImmutableArray.CreateBuilder<string?>();
+        if (int.TryParse(await Read("root_num").ConfigureAwait(false), NumberStyles.None, CultureInfo.InvariantCulture, out var rootCount) && rootCount <= BackendNodes.MostRoots)
+            for (var i = 0; i < rootCount; i++)
+                roots.Add(await Read($"root-{i}").ConfigureAwait(false));
 
         return new BackendNodes(
             await Read("frontend").ConfigureAwait(false), await Read("frontend-id").ConfigureAwait(false),
-            await Read("online").ConfigureAwait(false), await Read("state").ConfigureAwait(false), count, devices.ToImmutable());
+            await Read("online").ConfigureAwait(false), await Read("state").ConfigureAwait(false), count, devices.ToImmutable())
+        {
+            GuestName = await Read("domain").ConfigureAwait(false),
+            Roots = roots.ToImmutable(),
+            // Other domains cannot read it; libxl has its backends in dom0.
+            GuestType = directory.Backend == DomainId.Zero ? await client.ReadAsync(directory.GuestTypePath, tx).ConfigureAwait(false) : null,
+        };
     }
 
     private async Task<FrontendNodes?> ReadFrontendAsync(XenStorePath path)
@@ -91,6 +103,9 @@ public sealed record BackendDirectory(DomainId Backend, DomainId Guest, int Devi
     public XenStorePath Path => RootOf(Backend) / Guest.Value / DeviceId;
 
     public XenStorePath ErrorPath => XenStorePath.DomainHome(Backend.Value) / $"error/backend/pci/{Guest}/{DeviceId}/error";
+
+    /// <summary>Where libxl notes what kind of domain the guest is.</summary>
+    public XenStorePath GuestTypePath => XenStorePath.Root / "libxl" / Guest.Value / "type";
 
     /// <summary>The directory that holds one directory for each guest.</summary>
     public static XenStorePath RootOf(DomainId backend) => XenStorePath.DomainHome(backend.Value) / "backend/pci";

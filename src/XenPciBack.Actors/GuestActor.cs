@@ -5,6 +5,7 @@ using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.Interrupts;
 using XenPciBack.Protocol.SharedPage;
+using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;
 using XenPciBack.XenStore;
 
@@ -56,14 +57,14 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         public static readonly FrontendIsSilent Instance = new();
     }
 
-    private sealed record DeviceReady(IPciFunction Function, VirtualConfigSpace Config, MessageInterrupts Interrupts);
+    private sealed record DeviceReady(IPciFunction Function, ConfigPolicy Policy, VirtualConfigSpace Config, MessageInterrupts Interrupts);
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
     public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings)
     {
         (_directory, _host, _settings) = (directory, host, settings);
-        _connection = new GuestConnection(directory.Guest);
+        _connection = new GuestConnection(directory.Guest, settings.Topologies);
         _log = Context.GetLogger().WithContext("Guest", directory.Guest.Value);
         var self = Self;
         _store = new ConnectionStore(client, directory, () => self.Tell(Changed.Instance, ActorRefs.NoSender));
@@ -190,9 +191,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
                     _log.Error("{Error}: {Text}", Errnos.Name(errno), text);
                     AwaitStore(_store.RecordErrorAsync(errno, text));
                     return;
-                case ConnectionEffect.OpenDevice(var device):
+                case ConnectionEffect.OpenDevice(var device, var permissive):
                     _effects.Dequeue();
-                    Open(device);
+                    Open(device, permissive);
                     return;
                 case ConnectionEffect.ReleaseDevice(var device):
                     _effects.Dequeue();
@@ -260,12 +261,13 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
 
     // ---- Effects ----------------------------------------------------------------------------------------------------------
 
-    private void Open(HostBdf device) => Task.Run(() =>
+    private void Open(HostBdf device, bool permissive) => Task.Run(() =>
     {
         var function = _host.Pci.Open(device);
         try
         {
-            return new DeviceReady(function, new VirtualConfigSpace(function, new ConfigPolicy()),
+            var policy = _settings.Devices.Of(device).Or(_host.Pci.PolicyOf(device)).Or(new ConfigPolicy(permissive));
+            return new DeviceReady(function, policy, new VirtualConfigSpace(function, policy),
                 new MessageInterrupts(function, _host.Pirqs.Open(_directory.Guest, device)));
         }
         catch
@@ -279,9 +281,18 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     {
         var bdf = ready.Function.Bdf;
         _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, ready.Function, ready.Config, ready.Interrupts), bdf.ToString());
-        OnInput(new ConnectionInput.DeviceOpened(bdf, ready.Function.IsVirtualFunction));
+        Report(bdf, ready.Policy, ready.Config);
+        OnInput(new ConnectionInput.DeviceOpened(new SlotCandidate(bdf, ready.Function.IsVirtualFunction, ready.Function.Bridges)));
         if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
             _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);
+    }
+
+    private void Report(HostBdf bdf, ConfigPolicy policy, VirtualConfigSpace config)
+    {
+        if (policy.Permissive) _log.Warning("{Bdf} is permissive: what the guest writes to registers without a rule reaches the device", bdf);
+        if (policy.AllowInterruptControl) _log.Info("{Bdf}: the guest may switch the device's interrupts itself", bdf);
+        foreach (var quirk in policy.Quirks.Except(config.IgnoredQuirks)) _log.Info("{Bdf}: quirk {Quirk}", bdf, quirk);
+        foreach (var quirk in config.IgnoredQuirks) _log.Warning("{Bdf}: quirk {Quirk} has no effect, because that register has a rule of its own", bdf, quirk);
     }
 
     private void OnReleased(DeviceActor.Released released)

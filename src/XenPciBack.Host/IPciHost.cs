@@ -10,6 +10,9 @@ public interface IPciHost
     /// <exception cref="PciFunctionUnavailableException">It does not exist or is not set aside for guests.</exception>
     IPciFunction Open(HostBdf bdf);
 
+    /// <summary>What the administrator has allowed the function's guests with the host's own switches, as they are now.</summary>
+    ConfigPolicy PolicyOf(HostBdf bdf);
+
     /// <summary>Whether the kernel's own xen-pciback serves this backend directory, so that we must keep off.</summary>
     /// <param name="deviceId">The <c>devid</c> of <c>backend/pci/&lt;domid&gt;/&lt;devid&gt;</c>; 0 with libxl.</param>
     bool KernelBackendServes(DomainId guest, int deviceId);

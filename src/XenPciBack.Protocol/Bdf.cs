@@ -63,6 +63,21 @@ public readonly record struct VirtualBdf
     public override string ToString() => $"{Segment:x4}:{Bus:x2}:{Slot:x2}.{Function:x1}";
 }
 
+/// <summary>A virtual bus at which a guest begins to look for devices: segment 0..0xFFFF, bus 0..0xFF.</summary>
+public readonly record struct PciRoot(ushort Segment, byte Bus)
+{
+    /// <summary>Parses the text of a <c>root-N</c> node.</summary>
+    public static bool TryParse(string? text, out PciRoot root)
+    {
+        var ok = VirtualBdf.TryParse($"{text}:0.0", out var bdf);
+        root = new PciRoot(bdf.Segment, bdf.Bus);
+        return ok;
+    }
+
+    /// <summary>The text of <c>root-N</c>: <c>0000:00</c>.</summary>
+    public override string ToString() => $"{Segment:x4}:{Bus:x2}";
+}
+
 internal static class BdfRange
 {
     public static void Check(int segment, int bus, int slot, int function)

@@ -60,12 +60,14 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public XenHost OpenHost() => new(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(), new SimulatedGuestPirqs(Pirqs, Pci), Pci);
 
     /// <summary><c>xl create</c>: a new domain with devices, and its frontend started. Returns before it is connected.</summary>
-    public async Task<SimulatedGuest> CreateGuestAsync(string name, IReadOnlyCollection<HostBdf> devices, FrontendOptions? frontend = null)
+    /// <param name="deviceOptions">The <c>opts-N</c> of each device.</param>
+    public async Task<SimulatedGuest> CreateGuestAsync(
+        string name, IReadOnlyCollection<HostBdf> devices, FrontendOptions? frontend = null, string deviceOptions = PciDeviceOptions.Default)
     {
         var id = new DomainId(Interlocked.Increment(ref _lastDomain));
         XenStored.IntroduceDomain(id.Value);
         await Toolstack.CreateDomainAsync(id, name).ConfigureAwait(false);
-        foreach (var device in devices) await Toolstack.AddAtCreationAsync(id, device).ConfigureAwait(false);
+        foreach (var device in devices) await Toolstack.AddAtCreationAsync(id, device, deviceOptions).ConfigureAwait(false);
         var store = await XenStored.ConnectAsDomain(id.Value).ConfigureAwait(false);
         return _guests[id] = new SimulatedGuest(id, name, await SimulatedFrontend.StartAsync(id, store, Grants, Ports, frontend).ConfigureAwait(false));
     }

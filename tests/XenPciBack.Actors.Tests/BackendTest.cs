@@ -54,13 +54,20 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
         Directory.Delete(_directory, recursive: true);
     }
 
-    protected async Task StartBackendAsync(Func<XenHost, XenHost>? change = null)
+    /// <summary>Another backend with these settings takes the place of the one that runs.</summary>
+    protected async Task RestartBackendAsync(BackendSettings settings)
+    {
+        await StopBackendAsync();
+        await StartBackendAsync(settings: settings);
+    }
+
+    protected async Task StartBackendAsync(Func<XenHost, XenHost>? change = null, BackendSettings? settings = null)
     {
         _host = Xen.OpenHost();
         _client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
         var ready = CreateTestProbe();
         Sys.EventStream.Subscribe(ready, typeof(BackendEvents.Ready));
-        _backend = Sys.StartPciBackend(_client, change?.Invoke(_host) ?? _host, Settings);
+        _backend = Sys.StartPciBackend(_client, change?.Invoke(_host) ?? _host, settings ?? Settings);
         await ready.ExpectMsgAsync<BackendEvents.Ready>(Patience);
     }
 

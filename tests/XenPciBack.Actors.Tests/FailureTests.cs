@@ -40,6 +40,8 @@ public class FailureTests : BackendTest
     {
         public IPciFunction Open(HostBdf bdf) => bdf == faulty ? new FaultyFunction(host.Open(bdf)) : host.Open(bdf);
 
+        public ConfigPolicy PolicyOf(HostBdf bdf) => host.PolicyOf(bdf);
+
         public bool KernelBackendServes(DomainId guest, int deviceId) => host.KernelBackendServes(guest, deviceId);
     }
 
@@ -50,6 +52,7 @@ public class FailureTests : BackendTest
         public ushort DeviceId => function.DeviceId;
         public int ConfigSize => function.ConfigSize;
         public bool IsVirtualFunction => function.IsVirtualFunction;
+        public ImmutableArray<HostBdf> Bridges => function.Bridges;
         public bool DecodesMemory => function.DecodesMemory;
         public ImmutableArray<PciResource> Resources => function.Resources;
         public int Irq => function.Irq;

@@ -2,11 +2,15 @@ using Serilog.Events;
 using XenPciBack.Actors;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Slots;
 
 namespace XenPciBack.Daemon.Tests;
 
 public class SettingsReaderTests
 {
+    private static readonly HostBdf Nic = HostBdf.Parse("0000:03:00.0");
+
     private static DaemonSettings Read(string text) => SettingsReader.Read(text, "my.conf");
 
     private static IReadOnlyList<string> FaultsOf(string text) => Assert.Throws<SettingsException>(() => Read(text)).Faults;
@@ -15,7 +19,12 @@ public class SettingsReaderTests
     public void The_built_in_file_gives_every_default()
     {
         var settings = Read("");
-        Assert.Equal(new BackendSettings(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromSeconds(8), StoreRetry: TimeSpan.FromSeconds(1)), settings.Backend);
+        Assert.Equal(new BackendSettings(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromSeconds(8), StoreRetry: TimeSpan.FromSeconds(1))
+        {
+            Topologies = settings.Backend.Topologies, Devices = settings.Backend.Devices,
+        }, settings.Backend);
+        Assert.Equal(Topology.Vpci, settings.Backend.Topologies.Of("any"));
+        Assert.Equal((false, false, 0), (settings.Backend.Devices.Of(Nic).Permissive, settings.Backend.Devices.Of(Nic).AllowInterruptControl, settings.Backend.Devices.Quirks.Length));
         Assert.Null(settings.XenStoreSocket);
         Assert.Equal(LogEventLevel.Information, settings.LogLevel);
         Assert.Equal(
@@ -33,7 +42,52 @@ public class SettingsReaderTests
         Assert.Equal(TimeSpan.FromMilliseconds(50), settings.Akka.GetTimeSpan("akka.scheduler.tick-duration"));
     }
 
+    [Fact]
+    public void Guests_and_devices_have_settings_of_their_own()
+    {
+        var backend = Read("""
+            xenpciback {
+              topology = passthrough
+              guests {
+                "db.example" { topology = vpci }
+                web { }
+              }
+              devices {
+                "0000:03:00.0" { permissive = on }
+                "0000:04:00.0" { allow-interrupt-control = yes, permissive = off }
+              }
+            }
+            """).Backend;
+        Assert.Equal((Topology.Vpci, Topology.Passthrough, Topology.Passthrough), (backend.Topologies.Of("db.example"), backend.Topologies.Of("web"), backend.Topologies.Of(null)));
+        Assert.Equal((true, false), (backend.Devices.Of(Nic).Permissive, backend.Devices.Of(Nic).AllowInterruptControl));
+        var other = backend.Devices.Of(HostBdf.Parse("0000:04:00.0"));
+        Assert.Equal((false, true), (other.Permissive, other.AllowInterruptControl));
+    }
+
+    [Fact]
+    public void Permissive_for_the_host_is_permissive_for_every_device() => Assert.True(Read("xenpciback.permissive = on").Backend.Devices.Of(Nic).Permissive);
+
+    [Fact]
+    public void Quirks_are_read_line_by_line_and_every_wrong_line_is_named()
+    {
+        var path = Path.GetTempFileName();
+        File.WriteAllText(path, "# a comment\n0000:03:00.0-e0:2:ffff  # a register\n\n3:0.0-f0:1:ff\n");
+        Assert.Equal<ConfigQuirk>([new(Nic, 0xE0, 2, 0xFFFF), new(Nic, 0xF0, 1, 0xFF)], Read($"xenpciback.quirks = \"{path}\"").Backend.Devices.Of(Nic).Quirks);
+
+        File.WriteAllText(path, "3:0.0-e0:3:ff\nnonsense\n");
+        Assert.Equal([$"{path}:1: '3:0.0-e0:3:ff' has size 3; expected 1, 2 or 4", $"{path}:2: 'nonsense' is no quirk; expected [DDDD:]BB:SS.F-REG:SIZE:MASK in hexadecimal"],
+            FaultsOf($"xenpciback.quirks = \"{path}\""));
+        File.Delete(path);
+    }
+
     [Theory]
+    [InlineData("topology = controller", "my.conf: xenpciback.topology is 'controller'; expected one of vpci, passthrough")]
+    [InlineData("guests { web { topology = slot } }", "my.conf: xenpciback.guests.\"web\".topology is 'slot'; expected one of vpci, passthrough")]
+    [InlineData("guests { web = vpci }", "my.conf: xenpciback.guests.\"web\" is 'vpci'; expected a group with: topology")]
+    [InlineData("permissive = maybe", "my.conf: xenpciback.permissive is 'maybe'; expected on or off")]
+    [InlineData("devices { \"03:00.0\" { } }", "my.conf: xenpciback.devices has '03:00.0'; expected a PCI address, ssss:bb:dd.f in hexadecimal")]
+    [InlineData("devices { \"0000:03:00.0\" { permisive = on } }", "my.conf: xenpciback.devices.\"0000:03:00.0\".permisive is not a setting; known here: permissive, allow-interrupt-control")]
+    [InlineData("devices { \"0000:03:00.0\" { permissive = 2 } }", "my.conf: xenpciback.devices.\"0000:03:00.0\".permissive is '2'; expected on or off")]
     [InlineData("backend-domain = 32752", "my.conf: xenpciback.backend-domain is '32752'; expected a whole number from 0 to 32751")]
     [InlineData("backend-domain = -1", "my.conf: xenpciback.backend-domain is '-1'; expected a whole number from 0 to 32751")]
     [InlineData("data-plane.requests-per-turn = 0", "my.conf: xenpciback.data-plane.requests-per-turn is '0'; expected a whole number from 1 to 1024")]

@@ -1,9 +1,12 @@
+using System.Collections.Immutable;
 using System.Globalization;
 using Akka.Configuration;
 using Akka.Configuration.Hocon;
 using Serilog.Events;
 using XenPciBack.Actors;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Slots;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Daemon.Configuration;
@@ -16,6 +19,11 @@ internal sealed class SettingsReader
 {
     public const string DefaultPath = "/etc/xenpciback/hocon.conf";
     private const string Root = "xenpciback";
+
+    /// <summary>Groups in which the names are the operator's own.</summary>
+    private static readonly string[] OperatorsOwn = [$"{Root}.guests", $"{Root}.devices"];
+
+    private static readonly string[] GuestKeys = ["topology"], DeviceKeys = ["permissive", "allow-interrupt-control"];
 
     private readonly Config _config;
     private readonly string _source;
@@ -66,7 +74,15 @@ internal sealed class SettingsReader
             RequestsPerTurn: Number("data-plane.requests-per-turn", 1, 1024),
             GuestPatience: Duration("data-plane.guest-patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
             HotPlugPatience: Duration("hot-plug.patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
-            StoreRetry: Duration("xenstore.retry-pause", TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(10)));
+            StoreRetry: Duration("xenstore.retry-pause", TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(10)))
+        {
+            Topologies = new Topologies(OneOf<Topology>("topology", Topology.Passthrough))
+            {
+                ByGuest = Named("guests", GuestKeys).Where(guest => _config.HasPath($"{Root}.{guest.Path}.topology"))
+                    .ToDictionary(guest => guest.Name, guest => OneOf<Topology>($"{guest.Path}.topology", Topology.Passthrough)),
+            },
+            Devices = new DevicePolicies(Switch("permissive")) { ByDevice = ReadDevices(), Quirks = ReadQuirks() },
+        };
         var xenStore = new XenStoreClientOptions
         {
             ReconnectPatience = Duration("xenstore.reconnect-patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
@@ -77,6 +93,78 @@ internal sealed class SettingsReader
         var socket = Text("xenstore.socket");
         return new DaemonSettings(backend, socket.Length == 0 ? null : socket, xenStore, OneOf<LogEventLevel>("log.level", LogEventLevel.Error),
             _config);
+    }
+
+    private ImmutableDictionary<HostBdf, ConfigPolicy> ReadDevices()
+    {
+        var devices = ImmutableDictionary.CreateBuilder<HostBdf, ConfigPolicy>();
+        foreach (var (name, path) in Named("devices", DeviceKeys))
+        {
+            if (!HostBdf.TryParse(name, out var bdf)) _faults.Add($"{_source}: {Root}.devices has '{name}'; expected a PCI address, ssss:bb:dd.f in hexadecimal");
+            else if (!devices.TryAdd(bdf, new ConfigPolicy(Switch($"{path}.permissive", absent: false), Switch($"{path}.allow-interrupt-control", absent: false))))
+                _faults.Add($"{_source}: {Root}.devices has {bdf} twice");
+        }
+        return devices.ToImmutable();
+    }
+
+    private ImmutableArray<ConfigQuirk> ReadQuirks()
+    {
+        var path = Text("quirks");
+        if (path.Length == 0 || !File.Exists(path)) return [];
+        var quirks = ImmutableArray.CreateBuilder<ConfigQuirk>();
+        try
+        {
+            foreach (var (number, line) in File.ReadLines(path).Index())
+            {
+                var text = line.Split('#')[0].Trim();
+                if (text.Length == 0) continue;
+                if (ConfigQuirk.TryParse(text, out var quirk) is { } fault) _faults.Add($"{path}:{number + 1}: {fault}");
+                else quirks.Add(quirk!);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            _faults.Add($"{path}: cannot be read: {e.Message}");
+        }
+        return quirks.ToImmutable();
+    }
+
+    /// <summary>The members of a group whose names are the operator's own, with the path of each.</summary>
+    /// <param name="known">The settings each of them may have.</param>
+    private List<(string Name, string Path)> Named(string group, string[] known)
+    {
+        var found = new List<(string, string)>();
+        foreach (var (name, value) in _config.GetValue($"{Root}.{group}").GetObject().Items)
+        {
+            // Names have dots in them; in a path they stand in quotes.
+            var path = $"{group}.\"{name}\"";
+            if (!value.IsObject())
+            {
+                _faults.Add($"{_source}: {Root}.{path} is '{value}'; expected a group with: {string.Join(", ", known)}");
+                continue;
+            }
+            foreach (var key in value.GetObject().Items.Keys.Except(known))
+                _faults.Add($"{_source}: {Root}.{path}.{key} is not a setting; known here: {string.Join(", ", known)}");
+            found.Add((name, path));
+        }
+        return found;
+    }
+
+    private bool Switch(string key, bool absent) => _config.HasPath($"{Root}.{key}") ? Switch(key) : absent;
+
+    private bool Switch(string key)
+    {
+        var text = Text(key);
+        switch (text.ToLowerInvariant())
+        {
+            case "on" or "true" or "yes":
+                return true;
+            case "off" or "false" or "no":
+                return false;
+            default:
+                Fault(key, text, "on or off");
+                return false;
+        }
     }
 
     private string Text(string key) => _config.GetString($"{Root}.{key}");
@@ -140,7 +228,7 @@ internal sealed class SettingsReader
                     : $"{_source}: {path} is a group; expected a value");
                 return false;
             }
-            if (!known.IsObject()) return true;
+            if (!known.IsObject() || OperatorsOwn.Contains(path)) return true;
             var hasShape = true;
             foreach (var (key, value) in mine.GetObject().Items)
             {

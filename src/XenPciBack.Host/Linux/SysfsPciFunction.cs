@@ -27,6 +27,7 @@ internal sealed class SysfsPciFunction : IPciFunction
         DeviceId = ReadHexId("device");
         Resources = [.. File.ReadLines($"{directory}/resource").Take(7).Select(ParseResource)];
         IsVirtualFunction = Path.Exists($"{directory}/physfn");
+        Bridges = [.. BridgesAbove(bdf, directory)];
         ConfigSize = new FileInfo($"{directory}/config").Length >= ExtendedSize ? ExtendedSize : ConventionalSize;
         _config = File.OpenHandle($"{directory}/config", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
         _irq = File.OpenHandle($"{directory}/irq", FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
@@ -55,6 +56,7 @@ internal sealed class SysfsPciFunction : IPciFunction
     public ushort DeviceId { get; }
     public int ConfigSize { get; }
     public bool IsVirtualFunction { get; }
+    public ImmutableArray<HostBdf> Bridges { get; }
     public ImmutableArray<PciResource> Resources { get; }
 
     public bool DecodesMemory
@@ -144,6 +146,15 @@ internal sealed class SysfsPciFunction : IPciFunction
         < 0 => (PciOpError)moved,
         _ => PciOpError.OperationFailed,
     };
+
+    // The device's real directory lies in those of its bridges: /sys/devices/pci0000:00/0000:00:1c.0/0000:03:00.0.
+    private static IEnumerable<HostBdf> BridgesAbove(HostBdf bdf, string directory)
+    {
+        var real = Directory.ResolveLinkTarget(directory, returnFinalTarget: true)?.FullName ?? directory;
+        foreach (var name in real.Split('/'))
+            if (HostBdf.TryParse(name, out var above) && above != bdf)
+                yield return above;
+    }
 
     private ushort ReadHexId(string file) => (ushort)ParseHex(File.ReadAllText($"{_directory}/{file}").Trim());
 

@@ -13,6 +13,7 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
 {
     private const string StubDriver = "pciback";
 
+    private readonly string _root = root.TrimEnd('/');
     private readonly string _bus = root.TrimEnd('/') + "/sys/bus";
     private readonly string _cacheLine = root.TrimEnd('/') + "/sys/devices/system/cpu/cpu0/cache/index0/coherency_line_size";
 
@@ -42,8 +43,24 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
         }
     }
 
+    /// <summary>
+    /// The stub driver's switches: its attributes <c>permissive</c> (set by xl for a device configured so) and
+    /// <c>allow_interrupt_control</c>, and the module's parameter <c>permissive</c>. The stub forgets them when the device is unbound from it.
+    /// </summary>
+    public ConfigPolicy PolicyOf(HostBdf bdf)
+    {
+        var allDevices = ReadOrEmpty($"{_root}/sys/module/xen_pciback/parameters/permissive").Trim() == "Y";
+        return new ConfigPolicy(allDevices || IsListed("permissive", bdf), IsListed("allow_interrupt_control", bdf));
+    }
+
     public bool KernelBackendServes(DomainId guest, int deviceId) =>
         Path.Exists($"{_bus}/xen-backend/drivers/xen-pciback/pci-{guest}-{deviceId}");
+
+    private bool IsListed(string attribute, HostBdf bdf) =>
+        ReadOrEmpty($"{_bus}/pci/drivers/{StubDriver}/{attribute}").Split('\n').Any(line => HostBdf.TryParse(line.Trim(), out var listed) && listed == bdf);
+
+    // An older kernel has not every switch.
+    private static string ReadOrEmpty(string path) => File.Exists(path) ? File.ReadAllText(path) : "";
 
     /// <summary>In units of 4 bytes. Where the kernel does not tell, 16: the 64 bytes of every x86 processor Xen runs on.</summary>
     private byte ReadCacheLineSize()

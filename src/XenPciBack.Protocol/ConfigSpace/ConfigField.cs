@@ -26,6 +26,20 @@ internal sealed class RawField(IPciFunction function, int offset, int size) : Co
     public override PciOpError Write(uint value) => Function.Write(Offset, Size, value);
 }
 
+/// <summary>A register the administrator has opened; the bus has no access that is not aligned.</summary>
+internal sealed class QuirkField(IPciFunction function, ConfigQuirk quirk) : ConfigField(function, quirk.Offset, quirk.Size)
+{
+    public override PciOpError Read(out uint value)
+    {
+        value = 0;
+        return IsAligned ? base.Read(out value) : PciOpError.InvalidOffset;
+    }
+
+    public override PciOpError Write(uint value) => IsAligned ? Function.Write(Offset, Size, value) : PciOpError.InvalidOffset;
+
+    private bool IsAligned => Offset % Size == 0;
+}
+
 /// <summary>Reads as a value the host knows better than the register does.</summary>
 internal sealed class HostValueField(IPciFunction function, int offset, int size, Func<uint> value) : ConfigField(function, offset, size)
 {

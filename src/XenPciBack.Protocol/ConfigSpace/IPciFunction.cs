@@ -23,6 +23,9 @@ public interface IPciFunction : IDisposable
     /// <summary>SR-IOV virtual function.</summary>
     bool IsVirtualFunction { get; }
 
+    /// <summary>The bridges between the root bus and the function.</summary>
+    ImmutableArray<HostBdf> Bridges { get; }
+
     /// <summary>
     /// The memory bit of the command register as it is in hardware, read anew at each call. A VF has none of its own: the bit of
     /// its physical function, false if that cannot be read.

@@ -32,5 +32,12 @@ internal sealed class MessageControlField(IPciFunction function, ConfigPolicy po
         return Function.Write(Offset, Size, value);
     }
 
+    /// <summary>Off, whoever switched it on.</summary>
+    public void Release()
+    {
+        if (Function.Read(Offset, Size, out var current) == PciOpError.Success && (current & _enable) != 0)
+            Function.Write(Offset, Size, current & ~_enable);
+    }
+
     private static uint EnableBit(uint id) => id == CapabilityId.Msi ? MsiEnable : MsixEnable;
 }

@@ -1,11 +1,7 @@
+using System.Collections.Immutable;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Protocol.ConfigSpace;
-
-/// <summary>What the administrator has allowed beyond the default for one function.</summary>
-/// <param name="Permissive">Writes outside the known fields reach the hardware.</param>
-/// <param name="AllowInterruptControl">The guest may flip INTx-disable and the MSI and MSI-X enable bits itself.</param>
-public sealed record ConfigPolicy(bool Permissive = false, bool AllowInterruptControl = false);
 
 /// <summary>The outcome of a config write.</summary>
 /// <param name="Dropped">No rule covers the register, so the write went nowhere, with success as far as the guest knows.</param>
@@ -24,18 +20,22 @@ public sealed class VirtualConfigSpace
     private readonly IPciFunction _function;
     private readonly ConfigPolicy _policy;
     private readonly List<ConfigField> _fields = [];
-    private readonly SavedHeader _saved;
+    private readonly SavedConfig _saved;
 
     /// <param name="function">Its header type must be 0 or 1.</param>
     /// <exception cref="NotSupportedException">Another header type (CardBus).</exception>
     public VirtualConfigSpace(IPciFunction function, ConfigPolicy policy)
     {
         (_function, _policy) = (function, policy);
-        _saved = new SavedHeader(function);
+        _saved = new SavedConfig(function, policy);
         AddHeader();
         AddBars();
         AddCapabilities();
+        IgnoredQuirks = [.. policy.Quirks.Where(quirk => !Add(new QuirkField(function, quirk)))];
     }
+
+    /// <summary>Quirks without effect, because a rule or another quirk starts at the same register.</summary>
+    public ImmutableArray<ConfigQuirk> IgnoredQuirks { get; }
 
     public PciOpError Read(int offset, int size, out uint value)
     {
@@ -73,13 +73,14 @@ public sealed class VirtualConfigSpace
     }
 
     /// <summary>
-    /// The guest has let go: full power, reset where the host knows a way, the header as it was when the function was opened,
-    /// no bus mastering, no BAR left showing its size.
+    /// The guest has let go: full power, no message interrupts, reset where the host knows a way, the registers that the guest
+    /// could reach as they were when the function was opened, no bus mastering, no BAR left showing its size.
     /// </summary>
     /// <returns>null if the function was reset, else why not.</returns>
     public string? Release()
     {
         foreach (var power in _fields.OfType<PowerControlField>()) power.Release();
+        foreach (var interrupts in _fields.OfType<MessageControlField>()) interrupts.Release();
         var notReset = _function.TryReset();
         _saved.Restore();
         foreach (var bar in _fields.OfType<BarField>()) bar.Release();
@@ -138,9 +139,11 @@ public sealed class VirtualConfigSpace
         foreach (var field in fields(at)) Add(field);
     }
 
-    private void Add(ConfigField field)
+    private bool Add(ConfigField field)
     {
-        if (_fields.TrueForAll(f => f.Offset != field.Offset)) _fields.Add(field);
+        if (_fields.Exists(f => f.Offset == field.Offset)) return false;
+        _fields.Add(field);
+        return true;
     }
 
     private static bool IsValid(int offset, int size) =>

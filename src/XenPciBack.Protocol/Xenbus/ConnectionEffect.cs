@@ -14,7 +14,8 @@ public abstract record ConnectionEffect
     public sealed record RecordError(int Errno, string Text) : ConnectionEffect;
 
     /// <summary>Open the device; answered by <see cref="ConnectionInput.DeviceOpened"/> or <see cref="ConnectionInput.DeviceRefused"/>.</summary>
-    public sealed record OpenDevice(HostBdf Device) : ConnectionEffect;
+    /// <param name="Permissive">The toolstack has asked for it (<c>permissive=1</c> in the domain's configuration).</param>
+    public sealed record OpenDevice(HostBdf Device, bool Permissive) : ConnectionEffect;
 
     /// <summary>Reset the device and give it back to the host.</summary>
     public sealed record ReleaseDevice(HostBdf Device) : ConnectionEffect;

@@ -1,3 +1,5 @@
+using XenPciBack.Protocol.Slots;
+
 namespace XenPciBack.Protocol.Xenbus;
 
 /// <summary>What can happen to a <see cref="GuestConnection"/>.</summary>
@@ -9,7 +11,7 @@ public abstract record ConnectionInput
     public sealed record Observed(BackendNodes? Backend, FrontendNodes? Frontend) : ConnectionInput;
 
     /// <summary>Outcome of <see cref="ConnectionEffect.OpenDevice"/>.</summary>
-    public sealed record DeviceOpened(HostBdf Device, bool IsVirtualFunction) : ConnectionInput;
+    public sealed record DeviceOpened(SlotCandidate Device) : ConnectionInput;
 
     /// <summary>Outcome of <see cref="ConnectionEffect.OpenDevice"/>.</summary>
     public sealed record DeviceRefused(HostBdf Device, string Reason) : ConnectionInput;

@@ -10,12 +10,31 @@ namespace XenPciBack.Protocol.Xenbus;
 public sealed record BackendNodes(
     string? Frontend, string? FrontendId, string? Online, string? State, string? DeviceCount, ImmutableArray<DeviceNodes> Devices)
 {
+    /// <summary>The guest's name, node <c>domain</c>.</summary>
+    public string? GuestName { get; init; }
+
+    /// <summary>The nodes <c>root-N</c>, 0 to <c>root_num</c>-1: written by the backend, read by one that takes over.</summary>
+    public ImmutableArray<string?> Roots { get; init; } = [];
+
+    /// <summary>What kind of domain it is, <c>/libxl/&lt;domid&gt;/type</c>: <c>pv</c>, <c>pvh</c> or <c>hvm</c>; null with a toolstack that does not say.</summary>
+    public string? GuestType { get; init; }
+
     /// <summary>More entries than a virtual bus has functions are a toolstack's mistake, not a list to read.</summary>
     public const int MostDevices = 256;
+
+    /// <summary>No device needs more than one root.</summary>
+    public const int MostRoots = MostDevices;
 }
 
-/// <summary>The nodes of one entry: <c>dev-N</c>, <c>state-N</c>, <c>vdev-N</c>. The index is a position, never an identity: libxl moves entries down.</summary>
-public sealed record DeviceNodes(int Index, string? Device, string? State, string? VirtualDevice);
+/// <summary>
+/// The nodes of one entry: <c>dev-N</c>, <c>state-N</c>, <c>vdev-N</c>, <c>opts-N</c>. The index is a position, never an identity:
+/// libxl moves entries down.
+/// </summary>
+public sealed record DeviceNodes(int Index, string? Device, string? State, string? VirtualDevice, string? Options = null)
+{
+    /// <summary>The toolstack's <c>permissive=1</c> among options such as <c>msitranslate=0,power_mgmt=0</c>.</summary>
+    public bool IsPermissive => Options is not null && Options.Split(',').Any(option => option.Trim() == "permissive=1");
+}
 
 /// <summary>The frontend's directory. Everything in it is written by the guest.</summary>
 public sealed record FrontendNodes(string? State, string? GrantReference, string? EventChannel, string? Magic);

@@ -26,17 +26,22 @@ public sealed record GuestConnection
 {
     private static readonly ImmutableArray<ConnectionEffect> Nothing = [];
 
-    public GuestConnection(DomainId guest) => Guest = guest;
+    private readonly Topologies _topologies;
+
+    public GuestConnection(DomainId guest, Topologies topologies) => (Guest, _topologies, Slots) = (guest, topologies, VirtualSlots.Empty(topologies.Usual));
 
     public DomainId Guest { get; }
 
     /// <summary>The state we wrote last; <see cref="XenbusState.Unknown"/> before the first and after the guest is gone.</summary>
     public XenbusState State { get; private init; }
 
-    public VirtualSlots Slots { get; private init; } = VirtualSlots.Empty;
+    public VirtualSlots Slots { get; private init; }
 
     /// <summary>The page is mapped and the port bound.</summary>
     public bool IsConnected { get; private init; }
+
+    // What root-N and root_num say. A root stays when its devices go, as in the kernel.
+    private ImmutableArray<PciRoot> PublishedRoots { get; init; } = [];
 
     // Devices being opened, and the state to write once they all are.
     private ImmutableArray<Export> Opening { get; init; } = [];
@@ -57,13 +62,13 @@ public sealed record GuestConnection
     private bool IsFrontendSilent { get; init; }
 
     /// <param name="Place">Where the guest already sees the device; null: wherever there is room.</param>
-    private sealed record Export(int Index, HostBdf Device, VirtualBdf? Place);
+    private sealed record Export(int Index, HostBdf Device, VirtualBdf? Place, bool Permissive);
 
     public Result Step(ConnectionInput input) => input switch
     {
         Observed(null or { State: null }, _) => LetGo(),
         Observed({ } backend, var frontend) => Observe(backend, frontend),
-        DeviceOpened(var device, var isVirtualFunction) => PlaceDevice(device, isVirtualFunction),
+        DeviceOpened(var device) => PlaceDevice(device),
         DeviceRefused(_, var reason) => Fail(Errnos.EINVAL, reason),
         Connected when State == XenbusState.Initialised =>
             (this with { IsConnected = true, State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
@@ -76,6 +81,7 @@ public sealed record GuestConnection
     private Result Observe(BackendNodes backend, FrontendNodes? frontend)
     {
         var node = XenbusStates.Parse(backend.State);
+        if (State == XenbusState.Unknown && backend.GuestType == "hvm") return Explaining("its guest is HVM, and the device model drives the devices");
         if (State == XenbusState.Unknown)
             return node switch
             {
@@ -113,23 +119,33 @@ public sealed record GuestConnection
         if (frontend is null) return Explaining($"the frontend directory {backend.Frontend} does not exist");
         if (!DomainId.TryParse(backend.FrontendId, out var guest) || guest != Guest)
             return Fail(Errnos.EINVAL, $"frontend-id is {Quoted(backend.FrontendId)}; expected '{Guest}'");
-        return (this with { State = XenbusState.InitWait, Explained = null }, StateChange(XenbusState.InitWait));
+        return (this with
+        {
+            State = XenbusState.InitWait, Explained = null, Slots = VirtualSlots.Empty(_topologies.Of(backend.GuestName)),
+        }, StateChange(XenbusState.InitWait));
     }
 
     /// <summary>An earlier daemon has served this guest: go on where it stopped, without a change that the guest could see.</summary>
     private Result Adopt(XenbusState node, BackendNodes backend, FrontendNodes? frontend)
     {
         if (frontend is null) return (this, Nothing);
-        if (node == XenbusState.InitWait) return (this with { State = XenbusState.InitWait }).ExportAll(backend);
+        if (node == XenbusState.InitWait)
+            return (this with { State = XenbusState.InitWait, Slots = VirtualSlots.Empty(_topologies.Of(backend.GuestName)) }).ExportAll(backend);
 
         var exports = ImmutableArray.CreateBuilder<Export>();
         foreach (var entry in backend.Devices)
             if (XenbusStates.Parse(entry.State) == XenbusState.Initialised && HostBdf.TryParse(entry.Device, out var device)
                 && VirtualBdf.TryParse(entry.VirtualDevice, out var place))
-                exports.Add(new Export(entry.Index, device, place));
+                exports.Add(new Export(entry.Index, device, place, entry.IsPermissive));
 
+        var topology = exports.Count == 0 ? _topologies.Of(backend.GuestName)
+            : exports.All(e => e.Place.ToString() == e.Device.ToString()) ? Topology.Passthrough : Topology.Vpci;
         var state = node == XenbusState.Reconfiguring ? XenbusState.Connected : node;
-        var adopted = this with { State = state, AfterOpening = state, Opening = exports.ToImmutable() };
+        var adopted = this with
+        {
+            State = state, AfterOpening = state, Opening = exports.ToImmutable(), Slots = VirtualSlots.Empty(topology),
+            PublishedRoots = [.. backend.Roots.SelectMany(text => PciRoot.TryParse(text, out var root) ? [root] : Array.Empty<PciRoot>())],
+        };
         if (state == XenbusState.Initialised) return adopted.OpenAll([]);
         return ReadHandshake(frontend, out var connect) is { } fault
             ? Fail(fault.Errno, fault.Text)
@@ -186,33 +202,33 @@ public sealed record GuestConnection
             if (entry.Device is null) return Fail(Errnos.ENOENT, $"dev-{entry.Index} is missing");
             if (!HostBdf.TryParse(entry.Device, out var device))
                 return Fail(Errnos.EINVAL, $"dev-{entry.Index} is {Quoted(entry.Device)}; expected ssss:bb:dd.f in hexadecimal");
-            exports.Add(new Export(entry.Index, device, Place: null));
+            exports.Add(new Export(entry.Index, device, Place: null, entry.IsPermissive));
         }
         return (this with { Opening = exports.ToImmutable(), AfterOpening = after }).OpenAll(first);
     }
 
     private Result OpenAll(ImmutableArray<ConnectionEffect> first) => Opening.IsEmpty
         ? AllOpen(first)
-        : (this, [.. first, .. Opening.Select(e => new OpenDevice(e.Device))]);
+        : (this, [.. first, .. Opening.Select(e => new OpenDevice(e.Device, e.Permissive))]);
 
-    private Result PlaceDevice(HostBdf device, bool isVirtualFunction)
+    private Result PlaceDevice(SlotCandidate device)
     {
-        var export = Opening.FirstOrDefault(e => e.Device == device);
+        var export = Opening.FirstOrDefault(e => e.Device == device.Bdf);
         // An entry before this one has failed; nobody waits for this device any more.
-        if (export is null) return (this, [new ReleaseDevice(device)]);
+        if (export is null) return (this, [new ReleaseDevice(device.Bdf)]);
 
         var next = this with { Opening = Opening.Remove(export) };
         var effects = Nothing;
         if (export.Place is { } known)
         {
-            next = next with { Slots = Slots.Place(device, isVirtualFunction, known) };
+            next = next with { Slots = Slots.Place(device, known) };
         }
         else
         {
-            if (!Slots.TryAssign(device, isVirtualFunction, out var place, out var slots))
+            if (!Slots.TryAssign(device, out var place, out var slots))
             {
-                var failed = Fail(Errnos.ENOMEM, $"no room for {device}: all {VirtualSlots.SlotCount} slots of the virtual bus are taken");
-                return (failed.Next, [new ReleaseDevice(device), .. failed.Effects]);
+                var failed = Fail(Errnos.ENOMEM, $"no room for {device.Bdf}: all {VirtualSlots.SlotCount} slots of the virtual bus are taken");
+                return (failed.Next, [new ReleaseDevice(device.Bdf), .. failed.Effects]);
             }
             next = next with { Slots = slots };
             effects = [new WriteNodes([($"vdev-{export.Index}", place.ToNodeText()), ($"state-{export.Index}", XenbusState.Initialised.ToNodeText())])];
@@ -223,10 +239,13 @@ public sealed record GuestConnection
     private Result AllOpen(ImmutableArray<ConnectionEffect> effects)
     {
         if (Adoption is { } connect) return (this with { Adoption = null }, effects.Add(connect));
-        if (AfterOpening == State) return (this, effects);
-        // The one virtual bus is published with the first devices, before the state that lets the frontend look.
-        if (State == XenbusState.InitWait) effects = effects.Add(new WriteNodes([("root-0", "0000:00"), ("root_num", "1")]));
-        return (this with { State = AfterOpening }, [.. effects, .. StateChange(AfterOpening)]);
+        // The buses are published before the state that lets the frontend look at them.
+        var unpublished = Slots.Roots.RemoveRange(PublishedRoots);
+        var roots = PublishedRoots.AddRange(unpublished);
+        if (!unpublished.IsEmpty)
+            effects = effects.Add(new WriteNodes([.. unpublished.Select((root, i) => ($"root-{PublishedRoots.Length + i}", root.ToString())), ("root_num", $"{roots.Length}")]));
+        var next = this with { PublishedRoots = roots };
+        return AfterOpening == State ? (next, effects) : (next with { State = AfterOpening }, [.. effects, .. StateChange(AfterOpening)]);
     }
 
     private Result ConnectWhenReady(FrontendNodes frontend)
@@ -264,7 +283,7 @@ public sealed record GuestConnection
         if (IsConnected) effects.Add(new Disconnect());
         effects.AddRange(Slots.Members.Select(m => new ReleaseDevice(m.Host)));
         if (State != XenbusState.Closed || effects.Count > 0) effects.AddRange(last);
-        return (new GuestConnection(Guest) { Explained = Explained }, effects.ToImmutable());
+        return (new GuestConnection(Guest, _topologies) { Explained = Explained }, effects.ToImmutable());
     }
 
     private Result Fail(int errno, string text) =>

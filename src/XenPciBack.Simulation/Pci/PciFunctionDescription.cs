@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using XenPciBack.Protocol;
 
 namespace XenPciBack.Simulation.Pci;
@@ -45,6 +46,9 @@ public sealed partial class PciFunctionDescription
 
     /// <summary>An SR-IOV virtual function: its id registers read all ones, and only the kernel knows who it is.</summary>
     public bool IsVirtualFunction { get; private set; }
+
+    /// <summary>The bridges above it, the one at the root bus first.</summary>
+    public ImmutableArray<HostBdf> Bridges { get; private set; } = [];
 
     /// <summary>The kernel knows a way to reset this function alone.</summary>
     public bool CanReset { get; private set; }
@@ -105,6 +109,12 @@ public sealed partial class PciFunctionDescription
     {
         Registers.Define(0x00, 4, 0xFFFFFFFF);
         IsVirtualFunction = true;
+        return this;
+    }
+
+    public PciFunctionDescription Behind(params ImmutableArray<HostBdf> bridges)
+    {
+        Bridges = bridges;
         return this;
     }
 

@@ -18,6 +18,7 @@ public sealed class SimulatedPciHost : IPciHost
     private readonly ConcurrentDictionary<HostBdf, string> _drivers = new();
     private readonly ConcurrentDictionary<(DomainId, int), bool> _servedByKernel = new();
     private readonly ConcurrentDictionary<HostBdf, bool> _given = new();
+    private readonly ConcurrentDictionary<HostBdf, ConfigPolicy> _policies = new();
 
     /// <summary>Functions opened and not disposed. 0 when the backend has let go of everything.</summary>
     public int OpenFunctions => _given.Count;
@@ -51,6 +52,11 @@ public sealed class SimulatedPciHost : IPciHost
 
     public bool KernelBackendServes(DomainId guest, int deviceId) => _servedByKernel.ContainsKey((guest, deviceId));
 
+    /// <summary>Sets the host's own switches for a function, as <c>echo BDF &gt; permissive</c> does on a real one.</summary>
+    public void SetPolicy(HostBdf bdf, ConfigPolicy policy) => _policies[bdf] = policy;
+
+    public ConfigPolicy PolicyOf(HostBdf bdf) => _policies.GetValueOrDefault(bdf) ?? new ConfigPolicy();
+
     public IPciFunction Open(HostBdf bdf)
     {
         if (!_functions.TryGetValue(bdf, out var function)) throw new PciFunctionUnavailableException(bdf, "no such device");
@@ -73,6 +79,7 @@ public sealed class SimulatedPciHost : IPciHost
         public ushort DeviceId => function.DeviceId;
         public int ConfigSize => function.ConfigSize;
         public bool IsVirtualFunction => function.IsVirtualFunction;
+        public ImmutableArray<HostBdf> Bridges => function.Bridges;
 
         // The physical function of a simulated VF is not in the machine; its driver would have memory decoding on.
         public bool DecodesMemory => function.IsVirtualFunction || (function.Read(0x04, 2) & 0x2) != 0;

@@ -27,7 +27,8 @@ public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPa
     public static XenStorePath FrontendOf(DomainId guest) => Domains / guest.Value / "device/pci/0";
 
     /// <summary>The home of a new domain, as far as anybody looks at it.</summary>
-    public Task CreateDomainAsync(DomainId guest, string name) => store.TransactAsync(async tx =>
+    /// <param name="type">What <c>/libxl/D/type</c> says: pv, pvh or hvm.</param>
+    public Task CreateDomainAsync(DomainId guest, string name, string type = "pv") => store.TransactAsync(async tx =>
     {
         var home = Domains / guest.Value;
         await CreateDirectoryAsync(home, [new(XenStoreAccess.None, 0), new(XenStoreAccess.Read, guest.Value)], tx).ConfigureAwait(false);
@@ -36,7 +37,7 @@ public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPa
         await CreateDirectoryAsync(home / "device", [new(XenStoreAccess.None, 0), new(XenStoreAccess.Read, guest.Value)], tx).ConfigureAwait(false);
         await store.WriteAsync(home / "name", name, tx).ConfigureAwait(false);
         await store.WriteAsync(home / "domid", $"{guest}", tx).ConfigureAwait(false);
-        await store.WriteAsync(XenStorePath.Root / "libxl" / guest.Value / "type", "pv", tx).ConfigureAwait(false);
+        await store.WriteAsync(XenStorePath.Root / "libxl" / guest.Value / "type", type, tx).ConfigureAwait(false);
     });
 
     /// <summary>One of the devices a domain is created with; each is a transaction of its own.</summary>

@@ -51,6 +51,36 @@ public sealed class SysfsPciHostTests : IDisposable
         Assert.False(nic.DecodesMemory);
     }
 
+    [Fact]
+    public void The_bridges_above_a_function_are_known_from_where_its_directory_really_is()
+    {
+        using var nic = Open(ConfigOf(256));
+        Assert.Empty(nic.Bridges);
+
+        const string below = "0000:04:00.0";
+        var directory = _root.WithDevice(below, "pciback", ConfigOf(256)).DeviceDirectory(below);
+        var real = directory.Replace("/sys/bus/pci/devices/", "/sys/devices/pci0000:00/0000:00:1c.0/0000:03:02.0/", StringComparison.Ordinal);
+        Directory.CreateDirectory(Path.GetDirectoryName(real)!);
+        Directory.Move(directory, real);
+        Directory.CreateSymbolicLink(directory, real);
+        using var function = new SysfsPciHost(_root.Path).Open(HostBdf.Parse(below));
+        Assert.Equal<HostBdf>([HostBdf.Parse("0000:00:1c.0"), HostBdf.Parse("0000:03:02.0")], function.Bridges);
+    }
+
+    [Fact]
+    public void The_stub_drivers_switches_say_what_the_administrator_has_allowed()
+    {
+        var (host, nic, other) = (new SysfsPciHost(_root.Path), HostBdf.Parse(Nic), HostBdf.Parse("0000:04:00.0"));
+        Assert.Equal(new ConfigPolicy(), host.PolicyOf(nic));
+
+        _root.With("/sys/bus/pci/drivers/pciback/permissive", $"{Nic}\n").With("/sys/bus/pci/drivers/pciback/allow_interrupt_control", $"{other}\n0000:05:00.0\n");
+        Assert.Equal(new ConfigPolicy(Permissive: true), host.PolicyOf(nic));
+        Assert.Equal(new ConfigPolicy(AllowInterruptControl: true), host.PolicyOf(other));
+
+        _root.With("/sys/module/xen_pciback/parameters/permissive", "Y\n");
+        Assert.Equal(new ConfigPolicy(Permissive: true, AllowInterruptControl: true), host.PolicyOf(other));
+    }
+
     [Theory]
     [InlineData("64\n", 16)]
     [InlineData("128\n", 32)]

@@ -21,6 +21,7 @@ internal sealed class RegisterFile : IPciFunction
     public ushort DeviceId { get; init; } = 0x10D3;
     public int ConfigSize => 4096;
     public bool IsVirtualFunction => false;
+    public ImmutableArray<HostBdf> Bridges => [];
     public bool DecodesMemory => (Peek(0x04, 2) & 0x2) != 0;
     public ImmutableArray<PciResource> Resources { get; init; } = [.. new PciResource[7]];
     public int Irq { get; set; } = 0x1A;

@@ -307,4 +307,60 @@ public class VirtualConfigSpaceTests
     [Fact]
     public void Release_says_why_a_device_was_not_reset() =>
         Assert.Equal("the host knows no way to reset it", new VirtualConfigSpace(new RegisterFile { CanReset = false }, new ConfigPolicy()).Release());
+
+    private VirtualConfigSpace OpenWithQuirk(int offset, int size) =>
+        new(_hardware, new ConfigPolicy { Quirks = [new ConfigQuirk(_hardware.Bdf, offset, size, 0xFF)] });
+
+    [Fact]
+    public void A_quirk_opens_its_register_and_nothing_beside_it()
+    {
+        var config = OpenWithQuirk(0x60, 1);
+        Assert.False(config.Write(0x60, 4, 0x4433_2211).Dropped);
+        Assert.Equal([(0x60, 1, 0x11u)], _hardware.Writes);
+        Assert.Equal(0x11u, Read(config, 0x60, 4));
+        Assert.True(config.Write(0x64, 4, 1).Dropped);
+    }
+
+    [Fact]
+    public void A_quirk_at_a_register_with_a_rule_has_no_effect_and_is_reported()
+    {
+        var config = OpenWithQuirk(0x04, 2);
+        config.Write(0x04, 2, 0x0146);
+        Assert.Equal(0u, _hardware.Peek(0x04, 2) & 0x0140);
+        Assert.Equal(0x04, Assert.Single(config.IgnoredQuirks).Offset);
+        Assert.Empty(OpenWithQuirk(0x05, 1).IgnoredQuirks);
+    }
+
+    [Fact]
+    public void A_misaligned_quirk_makes_its_accesses_fail()
+    {
+        var config = OpenWithQuirk(0x61, 2);
+        Assert.Equal(PciOpError.InvalidOffset, config.Read(0x60, 4, out _));
+        Assert.Equal(PciOpError.InvalidOffset, config.Write(0x62, 1, 1).Error);
+        Assert.Empty(_hardware.Writes);
+    }
+
+    [Fact]
+    public void Registers_that_a_permissive_guest_has_changed_are_put_back()
+    {
+        _hardware.Poke(0xA0, 4, 0x1234_5678).Poke(0x9FC, 4, 0xAABB_CCDD);
+        foreach (var config in (VirtualConfigSpace[])[Open(permissive: true), OpenWithQuirk(0xA0, 4)])
+        {
+            config.Write(0xA0, 4, 0xFFFF_FFFF);
+            config.Write(0x9FC, 2, 0);
+            config.Release();
+            Assert.Equal((0x1234_5678u, 0xAABB_CCDDu), (_hardware.Peek(0xA0, 4), _hardware.Peek(0x9FC, 4)));
+        }
+    }
+
+    [Fact]
+    public void Message_interrupts_the_guest_has_enabled_by_itself_are_off_when_it_lets_go()
+    {
+        _hardware.WithCapabilities((0x50, 0x05));
+        var config = Open(interruptControl: true);
+        Assert.Equal(PciOpError.Success, config.Write(0x52, 2, 0x0001).Error);
+        Assert.Equal(0x0001u, _hardware.Peek(0x52, 2));
+        config.Release();
+        Assert.Equal(0u, _hardware.Peek(0x52, 2));
+    }
 }

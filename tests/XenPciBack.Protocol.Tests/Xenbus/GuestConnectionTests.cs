@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using CsCheck;
+using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;
 
 namespace XenPciBack.Protocol.Tests.Xenbus;
@@ -14,7 +15,10 @@ public class GuestConnectionTests
 
     private sealed class Store
     {
-        private GuestConnection _connection = new(Guest);
+        private GuestConnection _connection = NewConnection();
+
+        private static GuestConnection NewConnection() =>
+            new(Guest, new Topologies(Topology.Vpci) { ByGuest = new Dictionary<string, Topology> { ["as-on-the-host"] = Topology.Passthrough } });
 
         public Dictionary<string, string> Backend { get; } = new()
         {
@@ -26,6 +30,7 @@ public class GuestConnectionTests
         public bool BackendExists { get; set; } = true;
         public HashSet<string> Unavailable { get; } = [];
         public int? MapErrno { get; set; }
+        public string? GuestType { get; set; }
         public List<string> Log { get; } = [];
         public GuestConnection Connection => _connection;
 
@@ -78,11 +83,11 @@ public class GuestConnectionTests
                 case ConnectionEffect.RecordError(var errno, var text):
                     Log.Add($"error {errno} {text}");
                     return [];
-                case ConnectionEffect.OpenDevice(var device):
-                    Log.Add($"open {device}");
+                case ConnectionEffect.OpenDevice(var device, var permissive):
+                    Log.Add($"open {device}{(permissive ? " permissive" : "")}");
                     return Step(Unavailable.Contains(device.ToString())
                         ? new ConnectionInput.DeviceRefused(device, $"{device} is busy")
-                        : new ConnectionInput.DeviceOpened(device, false));
+                        : new ConnectionInput.DeviceOpened(new SlotCandidate(device, false, [])));
                 case ConnectionEffect.ReleaseDevice(var device):
                     Log.Add($"release {device}");
                     return [];
@@ -107,7 +112,12 @@ public class GuestConnectionTests
             return new BackendNodes(
                 Backend.GetValueOrDefault("frontend"), Backend.GetValueOrDefault("frontend-id"), Backend.GetValueOrDefault("online"), Backend.GetValueOrDefault("state"),
                 Backend.GetValueOrDefault("num_devs"),
-                [.. Enumerable.Range(0, count).Select(i => new DeviceNodes(i, Backend.GetValueOrDefault($"dev-{i}"), Backend.GetValueOrDefault($"state-{i}"), Backend.GetValueOrDefault($"vdev-{i}")))]);
+                [.. Enumerable.Range(0, count).Select(i => new DeviceNodes(i, Backend.GetValueOrDefault($"dev-{i}"), Backend.GetValueOrDefault($"state-{i}"), Backend.GetValueOrDefault($"vdev-{i}"), Backend.GetValueOrDefault($"opts-{i}")))])
+            {
+                GuestName = Backend.GetValueOrDefault("domain"),
+                GuestType = GuestType,
+                Roots = [.. Enumerable.Range(0, int.Parse(Backend.GetValueOrDefault("root_num") ?? "0")).Select(i => Backend.GetValueOrDefault($"root-{i}"))],
+            };
         }
 
         private FrontendNodes ReadFrontend() => new(
@@ -119,6 +129,9 @@ public class GuestConnectionTests
             (Frontend["pci-op-ref"], Frontend["event-channel"], Frontend["magic"], Frontend["state"]) = (reference, port, magic, "3");
             return this;
         }
+
+        /// <summary>Another daemon finds what this one has written.</summary>
+        public void RestartDaemon() => _connection = NewConnection();
 
         public void TellFrontendIsSilent() => Feed(new ConnectionInput.FrontendSilent());
 
@@ -143,6 +156,55 @@ public class GuestConnectionTests
         _store.Frontend["state"] = "4";
         Assert.Equal("", _store.Run());
         Assert.True(_store.Connection.IsConnected);
+    }
+
+    [Fact]
+    public void In_passthrough_mode_a_device_keeps_its_address_and_each_bus_is_a_root()
+    {
+        _store.With("domain", "as-on-the-host").With("num_devs", "2").With("dev-1", "0001:04:1f.7").With("state-1", "1");
+        Assert.Equal(
+            "state=2, open 0000:03:00.0, open 0001:04:1f.7, vdev-0=0000:03:00.00, state-0=3, vdev-1=0001:04:1f.07, state-1=3, "
+            + "root-0=0000:03, root-1=0001:04, root_num=2, state=3", _store.Run());
+    }
+
+    [Fact]
+    public void A_device_on_a_new_bus_adds_a_root_to_a_running_guest_and_its_removal_takes_none_away()
+    {
+        _store.With("domain", "as-on-the-host").ConnectedGuest();
+        _store.With("num_devs", "2").With("dev-1", "0000:03:00.1").With("state-1", "1").With("state", "7").Frontend["state"] = "7";
+        Assert.Equal("open 0000:03:00.1, vdev-1=0000:03:00.01, state-1=3, state=8", _store.Run());
+        _store.Frontend["state"] = "4";
+        Assert.Equal("state=4", _store.Run());
+
+        _store.With("num_devs", "3").With("dev-2", "0000:05:00.0").With("state-2", "1").With("state-0", "5").With("state-1", "5").With("state", "7").Frontend["state"] = "7";
+        Assert.Equal("release 0000:03:00.0, release 0000:03:00.1, open 0000:05:00.0, vdev-2=0000:05:00.00, state-2=3, root-1=0000:05, root_num=2, state=8", _store.Run());
+    }
+
+    [Theory]
+    [InlineData("as-on-the-host", "web"), InlineData("web", "as-on-the-host")]
+    public void A_running_guest_keeps_its_topology_when_the_settings_change(string before, string after)
+    {
+        _store.With("domain", before).ConnectedGuest();
+        var (slots, roots) = (_store.Connection.Slots.Topology, _store.Backend["root-0"]);
+        _store.With("domain", after).RestartDaemon();
+        Assert.Equal("open 0000:03:00.0, connect 8 12", _store.Run());
+        Assert.Equal((slots, roots), (_store.Connection.Slots.Topology, _store.Backend["root-0"]));
+    }
+
+    [Theory]
+    [InlineData("msitranslate=0,power_mgmt=0,permissive=1,rdm_policy=strict", "open 0000:03:00.0 permissive")]
+    [InlineData("msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict", "open 0000:03:00.0,")]
+    [InlineData("permissive=11", "open 0000:03:00.0,"), InlineData("", "open 0000:03:00.0,")]
+    public void The_toolstack_makes_a_device_permissive(string options, string expected) =>
+        Assert.Contains(expected, _store.With("opts-0", options).Run(), StringComparison.Ordinal);
+
+    [Fact]
+    public void The_directory_of_an_hvm_guest_is_explained_and_left_alone()
+    {
+        _store.GuestType = "hvm";
+        Assert.Equal("explain its guest is HVM, and the device model drives the devices", _store.Run());
+        _store.With("state", "7");
+        Assert.Equal("", _store.Run());
     }
 
     [Fact]

@@ -1,0 +1,19 @@
+using System.Collections.Immutable;
+
+namespace XenPciBack.Protocol.ConfigSpace;
+
+/// <summary>What the administrator has allowed the guests of one function beyond the default.</summary>
+/// <param name="Permissive">Writes outside the known fields reach the hardware.</param>
+/// <param name="AllowInterruptControl">The guest may flip INTx-disable and the MSI and MSI-X enable bits itself, as the device model in a stub domain does.</param>
+public sealed record ConfigPolicy(bool Permissive = false, bool AllowInterruptControl = false)
+{
+    /// <summary>Registers that the guest may read and write as they are.</summary>
+    public ImmutableArray<ConfigQuirk> Quirks { get; init; } = [];
+
+    /// <summary>Writes of the guest may reach registers that no rule knows.</summary>
+    public bool OpensUnknownRegisters => Permissive || !Quirks.IsEmpty;
+
+    /// <summary>Everything that either of the two allows.</summary>
+    public ConfigPolicy Or(ConfigPolicy other) =>
+        new(Permissive || other.Permissive, AllowInterruptControl || other.AllowInterruptControl) { Quirks = Quirks.AddRange(other.Quirks) };
+}
