@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
@@ -22,6 +23,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     // Guests whose actors are ending in good order.
     private readonly HashSet<BackendDirectory> _finished = [];
 
+    private ImmutableArray<TraceSink> _sinks = [];
     private bool _reading;
     private bool _again;
     private bool _domainReleased = true;
@@ -52,6 +54,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<Listed>(OnListed);
         Receive<ListingFailed>(failed => OnListingFailed(failed.Cause));
         Receive<GuestActor.Finished>(finished => _finished.Add(finished.Directory));
+        Receive<Tracing.Start>(start => SwitchTrace(_sinks.Add(start.Sink)));
+        Receive<Tracing.Stop>(stop => SwitchTrace(_sinks.Remove(stop.Sink)));
         Receive<Terminated>(terminated => OnGuestEnded(terminated.ActorRef));
     }
 
@@ -118,7 +122,15 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
                 directory.Guest, directory.Guest, directory.DeviceId);
             return;
         }
-        _guests[directory] = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _settings), directory.ActorName));
+        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _settings), directory.ActorName));
+        _guests[directory] = guest;
+        if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
+    }
+
+    private void SwitchTrace(ImmutableArray<TraceSink> sinks)
+    {
+        _sinks = sinks;
+        foreach (var guest in _guests.Values) guest.Tell(new Tracing.SinksAre(sinks));
     }
 
     private bool IsServed(DomainId guest) => _guests.Keys.Concat(_leftAlone).Any(directory => directory.Guest == guest);

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Protocol;
@@ -18,6 +19,15 @@ internal sealed class DeviceActor : ReceiveActor
     private bool _warnedOfDroppedWrite;
     private bool _released;
 
+    // Read from the device when a trace first asks for names.
+    private RegisterNames? _names;
+
+    /// <summary>A request somebody watches; answered by <see cref="TracedAnswer"/>.</summary>
+    public sealed record TracedRequest(PciRequest Request);
+
+    /// <param name="Register">Where a config access begins, by name.</param>
+    public sealed record TracedAnswer(HostBdf Device, PciAnswer Answer, string Register, ImmutableArray<FieldOutcome> Fields);
+
     /// <summary>Reset the device and give it back; answered to the parent by <see cref="Released"/>, then the actor ends.</summary>
     public sealed record Release
     {
@@ -32,6 +42,7 @@ internal sealed class DeviceActor : ReceiveActor
         (_function, _config, _interrupts) = (function, config, interrupts);
         _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", function.Bdf.ToString());
         Receive<PciRequest>(request => Sender.Tell(Perform(request)));
+        Receive<TracedRequest>(traced => Sender.Tell(PerformTraced(traced.Request)));
         Receive<Release>(_ => GiveBack());
         Receive<Released>(released =>
         {
@@ -50,15 +61,23 @@ internal sealed class DeviceActor : ReceiveActor
         if (!_released) _function.Dispose();
     }
 
-    private PciAnswer Perform(PciRequest request)
+    private TracedAnswer PerformTraced(PciRequest request)
+    {
+        var fields = ImmutableArray.CreateBuilder<FieldOutcome>();
+        var answer = Perform(request, fields);
+        var register = request.Code is PciOpCode.ConfRead or PciOpCode.ConfWrite ? (_names ??= RegisterNames.Of(_function)).NameOf(request.Offset) : "";
+        return new TracedAnswer(_function.Bdf, answer, register, fields.ToImmutable());
+    }
+
+    private PciAnswer Perform(PciRequest request, ICollection<FieldOutcome>? trace = null)
     {
         switch (request.Code)
         {
             case PciOpCode.ConfRead:
-                var error = _config.Read(request.Offset, request.Size, out var value);
+                var error = _config.Read(request.Offset, request.Size, out var value, trace);
                 return new PciAnswer(error, value);
             case PciOpCode.ConfWrite:
-                var result = _config.Write(request.Offset, request.Size, request.Value);
+                var result = _config.Write(request.Offset, request.Size, request.Value, trace);
                 if (result.Dropped) WarnOfDroppedWrite(request);
                 return new PciAnswer(result.Error, request.Value);
             case PciOpCode.EnableMsi or PciOpCode.DisableMsi or PciOpCode.EnableMsix or PciOpCode.DisableMsix:

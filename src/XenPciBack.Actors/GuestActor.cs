@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
@@ -38,6 +39,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private GuestPage? _page;
     private bool _disconnecting;
     private int _servedInTurn;
+    private ImmutableArray<TraceSink> _sinks = [];
 
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
@@ -70,7 +72,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         _store = new ConnectionStore(client, directory, () => self.Tell(Changed.Instance, ActorRefs.NoSender));
 
         Receive<PortEvent>(_ => OnPortEvent());
-        Receive<PciAnswer>(OnAnswer);
+        Receive<PciAnswer>(answer => OnAnswer(answer));
+        Receive<DeviceActor.TracedAnswer>(traced => OnAnswer(traced.Answer, traced));
+        Receive<Tracing.SinksAre>(now => _sinks = [.. now.Sinks.Where(sink => sink.Wants(directory.Guest))]);
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
@@ -111,7 +115,8 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         {
             if (_connection.Slots.Find(request.Segment, request.Bus, request.DevFn) is { } bdf && _devices.TryGetValue(bdf, out var device))
             {
-                device.Tell(request);
+                if (_sinks.IsEmpty) device.Tell(request);
+                else device.Tell(new DeviceActor.TracedRequest(request));
                 return;
             }
             Publish(page, new PciAnswer(PciOpError.DeviceNotFound, request.Value));
@@ -120,7 +125,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         page.Unmask();
     }
 
-    private void OnAnswer(PciAnswer answer)
+    private void OnAnswer(in PciAnswer answer, DeviceActor.TracedAnswer? traced = null)
     {
         if (_page is not { } page) return;
         if (_disconnecting)
@@ -130,14 +135,23 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
             PerformEffects();
             return;
         }
-        Publish(page, answer);
+        Publish(page, answer, traced);
         ServeOrUnmask(page);
     }
 
-    private void Publish(GuestPage page, in PciAnswer answer)
+    private void Publish(GuestPage page, in PciAnswer answer, DeviceActor.TracedAnswer? traced = null)
     {
+        if (!_sinks.IsEmpty) Trace(page, answer, traced);
         if (!page.Answer(answer, _settings.GuestPatience))
             _log.Warning("An answer came after more than {Patience} s, and the guest had given up on the request; dropped", _settings.GuestPatience.TotalSeconds);
+    }
+
+    private void Trace(GuestPage page, in PciAnswer answer, DeviceActor.TracedAnswer? traced)
+    {
+        if (page.InHand is not { } request) return;
+        var operation = new TracedOperation(TimeProvider.System.GetUtcNow(), page.HeldFor, _directory.Guest, traced?.Device, request, answer,
+            traced?.Register ?? "", traced?.Fields ?? []);
+        foreach (var sink in _sinks) sink.Offer(operation);
     }
 
     // ---- Control plane ----------------------------------------------------------------------------------------------------

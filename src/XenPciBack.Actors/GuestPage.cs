@@ -32,7 +32,12 @@ internal sealed class GuestPage
         }
     }
 
-    /// <summary>A request was taken and its answer is not there yet.</summary>
+    /// <summary>The request that was taken and has no answer yet.</summary>
+    public PciRequest? InHand => _inHand;
+
+    /// <summary>How long ago <see cref="InHand"/> was taken.</summary>
+    public TimeSpan HeldFor => _time.GetElapsedTime(_takenAt);
+
     public bool IsBusy => _inHand is not null;
 
     /// <summary>Takes the request that waits in the page, if there is one and no other is in hand.</summary>

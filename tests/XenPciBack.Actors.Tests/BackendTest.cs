@@ -32,6 +32,8 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
 
     protected SimulatedXenHost Xen { get; private set; } = null!;
 
+    protected IActorRef Backend => _backend!;
+
     /// <summary>A dom0 connection of the test's own.</summary>
     protected XenStoreClient Store { get; private set; } = null!;
 

@@ -7,10 +7,11 @@ namespace XenPciBack.Daemon.Tests;
 public partial class ProcessTests
 {
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+    private static readonly string Executable = Path.Combine(AppContext.BaseDirectory, "xenpciback");
 
     private static async Task<(int ExitCode, string Output, string Errors)> RunAsync(params string[] arguments)
     {
-        using var process = Process.Start(new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "xenpciback"), arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using var process = Process.Start(new ProcessStartInfo(Executable, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
         var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
         using var patience = new CancellationTokenSource(Patience);
         try
@@ -25,6 +26,17 @@ public partial class ProcessTests
         return (process.ExitCode, await output, await errors);
     }
 
+    private static Process Start(params string[] arguments) =>
+        Process.Start(new ProcessStartInfo(Executable, arguments) { RedirectStandardOutput = true })!;
+
+    private static async Task<string> WaitForLineAsync(Process process, string text)
+    {
+        using var patience = new CancellationTokenSource(Patience);
+        while (await process.StandardOutput.ReadLineAsync(patience.Token) is { } line)
+            if (line.Contains(text, StringComparison.Ordinal)) return line;
+        throw new InvalidOperationException($"the process ended before it said: {text}");
+    }
+
     [Fact]
     public async Task The_demo_connects_three_guests_shows_six_devices_and_lets_go_of_everything()
     {
@@ -33,6 +45,32 @@ public partial class ProcessTests
         Assert.Matches(SummaryLine(), output);
         Assert.Equal(6, DeviceLine().Count(output));
         Assert.Contains("Every guest is gone; every page, port and device was released.", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_trace_of_the_demo_names_registers_and_rules_until_its_viewer_has_gone()
+    {
+        var directory = Directory.CreateTempSubdirectory("xenpciback-");
+        var socket = Path.Combine(directory.FullName, "xenstored");
+        using var demo = Start("demo", "--xenstored-socket", socket);
+        await WaitForLineAsync(demo, "Serving until Ctrl-C.");
+
+        using var trace = Start("trace", "--socket", socket + ".control", "web");
+        Assert.Matches(@"^\d\d:\d\d:\d\d\.\d{6}   1 0000:03:00\.0 read +000/4 Vendor ID +=", await WaitForLineAsync(trace, "0000:03:00.0"));
+        trace.Kill();
+        var (exitCode, _, errors) = await RunAsync("trace", "--socket", socket + ".control", "nobody");
+        Assert.Equal((1, "xenpciback: there is no guest 'nobody'; expected a domain id, a name, or a device as ssss:bb:dd.f\n"), (exitCode, errors));
+        demo.Kill();
+        await demo.WaitForExitAsync();
+        directory.Delete(recursive: true);
+    }
+
+    [Fact]
+    public async Task A_trace_without_a_daemon_says_where_it_looked()
+    {
+        var (exitCode, _, errors) = await RunAsync("trace", "--socket", "/nowhere/control");
+        Assert.Equal(69, exitCode);
+        Assert.StartsWith("xenpciback: no daemon answers at /nowhere/control: ", errors, StringComparison.Ordinal);
     }
 
     [Fact]

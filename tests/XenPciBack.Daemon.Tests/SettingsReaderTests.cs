@@ -84,6 +84,7 @@ public class SettingsReaderTests
     [InlineData("topology = controller", "my.conf: xenpciback.topology is 'controller'; expected one of vpci, passthrough")]
     [InlineData("guests { web { topology = slot } }", "my.conf: xenpciback.guests.\"web\".topology is 'slot'; expected one of vpci, passthrough")]
     [InlineData("guests { web = vpci }", "my.conf: xenpciback.guests.\"web\" is 'vpci'; expected a group with: topology")]
+    [InlineData("control-socket = control", "my.conf: xenpciback.control-socket is 'control'; expected an absolute path of at most 107 bytes")]
     [InlineData("permissive = maybe", "my.conf: xenpciback.permissive is 'maybe'; expected on or off")]
     [InlineData("devices { \"03:00.0\" { } }", "my.conf: xenpciback.devices has '03:00.0'; expected a PCI address, ssss:bb:dd.f in hexadecimal")]
     [InlineData("devices { \"0000:03:00.0\" { permisive = on } }", "my.conf: xenpciback.devices.\"0000:03:00.0\".permisive is not a setting; known here: permissive, allow-interrupt-control")]

@@ -13,6 +13,7 @@ var root = new RootCommand("""
 {
     ImagesCommand.Create(),
     CompareCommand.Create(),
+    FuzzCommand.Create(),
     ShellCommand.Create(),
     XenStoreTestsCommand.Create(),
 };

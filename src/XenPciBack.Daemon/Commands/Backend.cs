@@ -6,6 +6,7 @@ using Serilog;
 using Serilog.Events;
 using XenPciBack.Actors;
 using XenPciBack.Daemon.Configuration;
+using XenPciBack.Daemon.Control;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Host;
 using XenPciBack.XenStore;
@@ -29,6 +30,7 @@ internal static class Backend
             })
             .AddPciBackend(client, host, settings.Backend)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
+        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, services.GetRequiredService<IRequiredActor<PciBackend>>()));
         client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message);
         client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
         return builder.Build();

@@ -39,10 +39,13 @@ internal static class DemoCommand
 
         using var directory = socket is null ? new TemporaryDirectory() : null;
         socket ??= Path.Combine(directory!.Path, "xenstored");
+        settings = settings with { ControlSocket = socket + ".control" };
         await using var xen = await DemoHost.StartAsync(socket);
         Console.WriteLine($"""
             An embedded Xen host with {DemoHost.DeviceCount} PCI devices. Its xenstore is open to Debian's own tools:
               XENSTORED_PATH={socket} xenstore-ls -f
+            and what its guests ask of their devices to:
+              xenpciback trace --socket {settings.ControlSocket}
             """);
 
         using var host = xen.OpenHost();

@@ -7,9 +7,10 @@ namespace XenPciBack.Daemon.Configuration;
 
 /// <summary>Everything hocon.conf says, read and validated once.</summary>
 /// <param name="XenStoreSocket">null: search as libxenstore does.</param>
+/// <param name="ControlSocket">Where the daemon's own command line finds it.</param>
 /// <param name="Akka">The whole configuration, for the actor system.</param>
 internal sealed record DaemonSettings(
-    BackendSettings Backend, string? XenStoreSocket, XenStoreClientOptions XenStore, LogEventLevel LogLevel, Config Akka)
+    BackendSettings Backend, string? XenStoreSocket, XenStoreClientOptions XenStore, LogEventLevel LogLevel, string ControlSocket, Config Akka)
 {
     public XenStoreEndpoint XenStoreEndpoint => XenStoreSocket is null ? XenStoreEndpoint.Discover() : XenStoreEndpoint.Socket(XenStoreSocket);
 }

@@ -92,7 +92,7 @@ internal sealed class SettingsReader
         };
         var socket = Text("xenstore.socket");
         return new DaemonSettings(backend, socket.Length == 0 ? null : socket, xenStore, OneOf<LogEventLevel>("log.level", LogEventLevel.Error),
-            _config);
+            SocketPath("control-socket"), _config);
     }
 
     private ImmutableDictionary<HostBdf, ConfigPolicy> ReadDevices()
@@ -168,6 +168,15 @@ internal sealed class SettingsReader
     }
 
     private string Text(string key) => _config.GetString($"{Root}.{key}");
+
+    private string SocketPath(string key)
+    {
+        // The kernel's limit for the name of a Unix socket, with its final NUL.
+        const int longest = 107;
+        var text = Text(key);
+        if (!Path.IsPathRooted(text) || text.Length > longest) Fault(key, text, $"an absolute path of at most {longest} bytes");
+        return text;
+    }
 
     private int Number(string key, int least, int most)
     {

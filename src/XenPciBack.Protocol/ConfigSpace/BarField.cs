@@ -42,6 +42,8 @@ internal sealed class BarField : ConfigField
         }
     }
 
+    public override string Rule => "the host's address; its size can be asked for, and the address written back after a reset";
+
     public override PciOpError Read(out uint value)
     {
         value = _showSize ? _size : _value;

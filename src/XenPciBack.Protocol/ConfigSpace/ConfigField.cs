@@ -12,6 +12,9 @@ internal class ConfigField(IPciFunction function, int offset, int size)
     public int Size { get; } = size;
     protected IPciFunction Function { get; } = function;
 
+    /// <summary>Its rule in words, for the trace.</summary>
+    public virtual string Rule => "read-only";
+
     public bool Overlaps(int offset, int size) => offset + size > Offset && Offset + Size > offset;
 
     public virtual PciOpError Read(out uint value) => Function.Read(Offset, Size, out value);
@@ -23,12 +26,16 @@ internal class ConfigField(IPciFunction function, int offset, int size)
 /// <summary>Goes straight to the hardware, both ways.</summary>
 internal sealed class RawField(IPciFunction function, int offset, int size) : ConfigField(function, offset, size)
 {
+    public override string Rule => "the device's own";
+
     public override PciOpError Write(uint value) => Function.Write(Offset, Size, value);
 }
 
 /// <summary>A register the administrator has opened; the bus has no access that is not aligned.</summary>
 internal sealed class QuirkField(IPciFunction function, ConfigQuirk quirk) : ConfigField(function, quirk.Offset, quirk.Size)
 {
+    public override string Rule => "a quirk: the device's own";
+
     public override PciOpError Read(out uint value)
     {
         value = 0;
@@ -43,6 +50,8 @@ internal sealed class QuirkField(IPciFunction function, ConfigQuirk quirk) : Con
 /// <summary>Reads as a value the host knows better than the register does.</summary>
 internal sealed class HostValueField(IPciFunction function, int offset, int size, Func<uint> value) : ConfigField(function, offset, size)
 {
+    public override string Rule => "the host's value, read-only";
+
     public override PciOpError Read(out uint result)
     {
         result = value();
@@ -54,6 +63,8 @@ internal sealed class HostValueField(IPciFunction function, int offset, int size
 internal sealed class BistField(IPciFunction function) : ConfigField(function, Register.Bist, 1)
 {
     private const uint Start = 0x40;
+
+    public override string Rule => "the self-test may be started, nothing else changed";
 
     public override PciOpError Write(uint value)
     {
@@ -68,6 +79,8 @@ internal sealed class BistField(IPciFunction function) : ConfigField(function, R
 internal sealed class VpdAddressField(IPciFunction function, int offset) : ConfigField(function, offset, 2)
 {
     private const uint WriteFlag = 0x8000;
+
+    public override string Rule => "reads may be started, writes (bit 15) not";
 
     public override PciOpError Write(uint value) =>
         (value & WriteFlag) != 0 ? PciOpError.AccessDenied : Function.Write(Offset, Size, value);

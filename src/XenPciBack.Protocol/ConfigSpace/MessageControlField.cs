@@ -14,6 +14,8 @@ internal sealed class MessageControlField(IPciFunction function, ConfigPolicy po
     private readonly uint _changeable = id == CapabilityId.Msi ? MsiEnable : MsixEnable | MsixMaskAll;
     private readonly uint _otherKind = id == CapabilityId.Msi ? CapabilityId.Msix : CapabilityId.Msi;
 
+    public override string Rule => "switched by requests, not by writes";
+
     /// <summary>Whether the hardware has MSI or MSI-X switched on; false for a function without the capability.</summary>
     public static bool IsEnabled(IPciFunction function, uint id)
     {

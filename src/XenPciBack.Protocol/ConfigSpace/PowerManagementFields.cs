@@ -7,6 +7,8 @@ internal sealed class PowerCapabilitiesField(IPciFunction function, int offset) 
 {
     private const uint PmeSupport = 0xF800;
 
+    public override string Rule => "read-only, without PME support";
+
     public override PciOpError Read(out uint value)
     {
         var error = base.Read(out value);
@@ -39,6 +41,8 @@ internal sealed class PowerControlField : ConfigField
         if (Function.Read(Offset, Size, out var control) == PciOpError.Success && (control & PmeEnable) != 0)
             Function.Write(Offset, Size, control & ~PmeEnable);
     }
+
+    public override string Rule => "power state, data select and PME status are the guest's, PME enable is not";
 
     public override PciOpError Write(uint value)
     {

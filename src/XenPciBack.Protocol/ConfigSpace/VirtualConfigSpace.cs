@@ -37,7 +37,8 @@ public sealed class VirtualConfigSpace
     /// <summary>Quirks without effect, because a rule or another quirk starts at the same register.</summary>
     public ImmutableArray<ConfigQuirk> IgnoredQuirks { get; }
 
-    public PciOpError Read(int offset, int size, out uint value)
+    /// <param name="trace">Gets what became of each field, at the price of some more reads of the device.</param>
+    public PciOpError Read(int offset, int size, out uint value, ICollection<FieldOutcome>? trace = null)
     {
         value = 0;
         if (!IsValid(offset, size)) return PciOpError.InvalidOffset;
@@ -46,6 +47,7 @@ public sealed class VirtualConfigSpace
         {
             if (!field.Overlaps(offset, size)) continue;
             error = field.Read(out var fieldValue);
+            trace?.Add(FieldOutcome.OfRead(field, error, fieldValue, _function));
             if (error != PciOpError.Success) break;
             value = Merge(value, fieldValue, Mask(field.Size), field.Offset - offset);
         }
@@ -54,7 +56,8 @@ public sealed class VirtualConfigSpace
         return error;
     }
 
-    public ConfigWriteResult Write(int offset, int size, uint value)
+    /// <param name="trace">Gets what became of each field, at the price of some more reads of the device.</param>
+    public ConfigWriteResult Write(int offset, int size, uint value, ICollection<FieldOutcome>? trace = null)
     {
         if (!IsValid(offset, size)) return new(PciOpError.InvalidOffset, Dropped: false);
         var error = PciOpError.Success;
@@ -65,11 +68,13 @@ public sealed class VirtualConfigSpace
             error = field.Read(out var fieldValue);
             if (error != PciOpError.Success) return new(error, Dropped: false);
             // A refusal does not stop the fields after it; the last one decides what the guest is told.
-            error = field.Write(Merge(fieldValue, value, Mask(size), offset - field.Offset) & Mask(field.Size));
+            var asked = Merge(fieldValue, value, Mask(size), offset - field.Offset) & Mask(field.Size);
+            error = field.Write(asked);
+            trace?.Add(FieldOutcome.OfWrite(field, error, fieldValue, asked, _function));
             handled = true;
         }
         if (handled) return new(error, Dropped: false);
-        return _policy.Permissive ? new(_function.Write(offset, size, value & Mask(size)), Dropped: false) : new(PciOpError.Success, Dropped: true);
+        return WriteUnknown(new ConfigField(_function, offset, size), value & Mask(size), trace);
     }
 
     /// <summary>
@@ -86,6 +91,16 @@ public sealed class VirtualConfigSpace
         foreach (var bar in _fields.OfType<BarField>()) bar.Release();
         foreach (var command in _fields.OfType<CommandField>()) command.Release();
         return notReset;
+    }
+
+    // No rule covers any of it.
+    private ConfigWriteResult WriteUnknown(ConfigField register, uint value, ICollection<FieldOutcome>? trace)
+    {
+        uint before = 0;
+        if (trace is not null) register.Read(out before);
+        var error = _policy.Permissive ? _function.Write(register.Offset, register.Size, value) : PciOpError.Success;
+        trace?.Add(FieldOutcome.OfWrite(register, error, before, value, _function) with { Rule = _policy.Permissive ? "permissive: no rule, the device's own" : "no rule knows it" });
+        return new(error, Dropped: !_policy.Permissive);
     }
 
     private void AddHeader()

@@ -14,14 +14,14 @@ public class QemuDeviceTests
 
     [Fact]
     public void Properties_follow_after_colons() =>
-        Assert.Equal(["-device", "e1000e,id=dev0,romfile=,bus=pcie.0,addr=10"], QemuDevice.Place(["e1000e:romfile="])[0].Arguments);
+        Assert.Equal(["-device", "edu,id=dev0,dma_mask=0xff,bus=pcie.0,addr=10"], QemuDevice.Place(["edu:dma_mask=0xff"])[0].Arguments);
 
     [Fact]
     public void A_device_behind_a_root_port_is_alone_on_its_bus()
     {
         var devices = QemuDevice.Place(["edu", "e1000e:root-port", "nvme:root-port"]);
         Assert.Equal(["0000:00:10.0", "0000:01:00.0", "0000:02:00.0"], devices.Select(device => device.Bdf));
-        Assert.Contains("e1000e,id=dev1,bus=rp1", devices[1].Arguments);
+        Assert.Contains("e1000e,id=dev1,bus=rp1,netdev=net1", devices[1].Arguments);
     }
 
     [Fact]
@@ -38,6 +38,9 @@ public class QemuDeviceTests
     [InlineData("virtio-rng-pci:aer=on", "rng=rng0")]
     [InlineData("virtio-crypto-pci", "cryptodev=crypto0")]
     [InlineData("ivshmem-plain", "memdev=memory0")]
+    [InlineData("e1000e", "netdev=net0")]
+    [InlineData("virtio-net-pci-non-transitional", "netdev=net0")]
+    [InlineData("ne2k_pci", "netdev=net0")]
     public void Devices_that_need_a_backend_get_one(string specification, string property) =>
         Assert.Contains(property, QemuDevice.Place([specification])[0].Arguments[^1]);
 

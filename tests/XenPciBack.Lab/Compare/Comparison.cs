@@ -1,4 +1,5 @@
 using System.Globalization;
+using XenPciBack.Protocol.ConfigSpace;
 
 namespace XenPciBack.Lab.Compare;
 
@@ -22,8 +23,8 @@ internal sealed class Comparison(string firstName, Snapshot first, string second
         .. first.Devices.Zip(second.Devices, Device),
         new Section("guest",
         [
-            Nodes("backend directory", first.BackendNodes, second.BackendNodes),
-            Nodes("frontend directory", first.FrontendNodes, second.FrontendNodes),
+            Nodes("backend directory", firstName, first.BackendNodes, secondName, second.BackendNodes),
+            Nodes("frontend directory", firstName, first.FrontendNodes, secondName, second.FrontendNodes),
             Lost(firstName, first),
             Lost(secondName, second),
             Leftovers(firstName, first),
@@ -33,7 +34,7 @@ internal sealed class Comparison(string firstName, Snapshot first, string second
 
     private Section Device(DeviceSnapshot one, DeviceSnapshot two)
     {
-        var registers = new RegisterMap(one.HostConfigBefore);
+        var registers = new RegisterNames(one.HostConfigBefore);
         var findings = new List<Finding>
         {
             Text("guest address", one.GuestBdf, two.GuestBdf),
@@ -54,7 +55,7 @@ internal sealed class Comparison(string firstName, Snapshot first, string second
         return new Section($"{one.Model}, {one.HostBdf} in dom0, {one.GuestBdf} in the guest", findings);
     }
 
-    private static Finding Restored(RegisterMap registers, string backend, DeviceSnapshot device) =>
+    private static Finding Restored(RegisterNames registers, string backend, DeviceSnapshot device) =>
         Bytes($"after xl destroy as before ({backend})", registers, "before", device.HostConfigBefore, "after", device.HostConfigAfterDestroy);
 
     private static Finding Lost(string backend, Snapshot snapshot) => new($"accesses in time ({backend})", "none took 2 s",
@@ -66,7 +67,7 @@ internal sealed class Comparison(string firstName, Snapshot first, string second
         return new Finding($"after xl destroy ({backend})", "nothing left under backend/pci", [.. nodes.Select(node => $"left: {node}")]);
     }
 
-    private static Finding Bytes(string subject, RegisterMap registers, string oneName, byte[] one, string twoName, byte[] two)
+    public static Finding Bytes(string subject, RegisterNames registers, string oneName, byte[] one, string twoName, byte[] two)
     {
         var differences = new List<string>();
         if (one.Length != two.Length) differences.Add($"length: {oneName} {one.Length} bytes, {twoName} {two.Length} bytes");
@@ -77,7 +78,7 @@ internal sealed class Comparison(string firstName, Snapshot first, string second
     }
 
     private Finding Accesses(
-        string subject, string noun, RegisterMap registers, IReadOnlyList<ConfigAccess> one, IReadOnlyList<ConfigAccess> two,
+        string subject, string noun, RegisterNames registers, IReadOnlyList<ConfigAccess> one, IReadOnlyList<ConfigAccess> two,
         Func<ConfigAccess, bool> wanted)
     {
         // Both sweeps make the same accesses in the same order; only the original value, written last, may be another.
@@ -105,7 +106,7 @@ internal sealed class Comparison(string firstName, Snapshot first, string second
         return new Finding(subject, "by line", [.. lines]);
     }
 
-    private Finding Nodes(string subject, SortedDictionary<string, string> one, SortedDictionary<string, string> two)
+    public static Finding Nodes(string subject, string oneName, SortedDictionary<string, string> one, string twoName, SortedDictionary<string, string> two)
     {
         var paths = one.Keys.Union(two.Keys).Order(StringComparer.Ordinal).ToList();
         var different = paths.Where(path => one.GetValueOrDefault(path) != two.GetValueOrDefault(path)).ToList();
@@ -113,10 +114,10 @@ internal sealed class Comparison(string firstName, Snapshot first, string second
         var note = chosen.Count == 0 ? "" : $" ({string.Join(", ", chosen.Select(path => path.Split('/')[^1]))}: the guest's choice, left out)";
         return new Finding(subject, $"{paths.Count - different.Count} nodes identical{note}",
             [.. different.Except(chosen).Select(path =>
-                $"{path}: {firstName} {one.GetValueOrDefault(path, "absent")}, {secondName} {two.GetValueOrDefault(path, "absent")}")]);
+                $"{path}: {oneName} {one.GetValueOrDefault(path, "absent")}, {twoName} {two.GetValueOrDefault(path, "absent")}")]);
     }
 
-    private static string Place(int offset, RegisterMap registers)
+    private static string Place(int offset, RegisterNames registers)
     {
         var name = registers.NameOf(offset);
         return string.Create(CultureInfo.InvariantCulture, $"offset {offset:x3}{(name.Length == 0 ? "" : $" ({name})")}");

@@ -12,10 +12,13 @@ internal sealed partial class ImageBuilder(Release release, TextWriter progress)
     /// <summary>What dom0's initramfs needs to mount its root disk.</summary>
     private static readonly string[] DomainZeroModules = ["crc32c_generic", "ext4", "ahci", "sd_mod"];
 
-    /// <summary>The guest's side of PCI passthrough, and drivers for the devices QEMU can emulate.</summary>
+    /// <summary>
+    /// The guest's side of PCI passthrough, what a frontend in user space needs (Scripts/raw-frontend.pl), and drivers for the
+    /// devices QEMU can emulate.
+    /// </summary>
     private static readonly string[] GuestModules =
     [
-        "xen_pcifront", "e1000e", "e1000", "igb", "8139cp", "8139too", "pcnet32", "vmxnet3", "virtio_pci", "virtio_net", "virtio_rng",
+        "xen_pcifront", "xen_gntalloc", "xen_evtchn", "xen_privcmd", "sd_mod", "ne2k_pci", "e1000e", "e1000", "igb", "8139cp", "8139too", "pcnet32", "vmxnet3", "virtio_pci", "virtio_net", "virtio_rng",
         "virtio_blk", "nvme", "ahci", "xhci_pci", "sdhci_pci", "vmw_pvscsi",
     ];
 

@@ -55,6 +55,21 @@ public sealed class DomainZero
     public Task MakeAssignableAsync(params IEnumerable<string> bdfs) =>
         RunAsync($"modprobe xen-pciback && for bdf in {string.Join(' ', bdfs)}; do xl pci-assignable-add $bdf || exit; done");
 
+    /// <summary>
+    /// Loads the kernel's module anew, with the topology its backend has for all guests, and makes a device assignable afresh:
+    /// what the stub or the backend remembered of it is gone. The daemon must not run.
+    /// </summary>
+    public async Task ReloadStubAsync(bool passthrough, string bdf)
+    {
+        await RunAsync($"""
+            if [ -e /sys/bus/pci/drivers/pciback/{bdf} ]; then xl pci-assignable-remove {bdf}; fi
+            if [ -d /sys/module/xen_pciback ]; then modprobe -r xen-pciback; fi
+            modprobe xen-pciback passthrough={(passthrough ? 1 : 0)}
+            echo 'xenpciback.topology = passthrough' > /run/passthrough.conf
+            """);
+        await MakeAssignableAsync(bdf);
+    }
+
     /// <summary>Guests created from now on are served by this backend; the other one is told to let go.</summary>
     public async Task UseAsync(Backend backend)
     {

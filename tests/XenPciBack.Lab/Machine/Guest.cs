@@ -20,6 +20,9 @@ public sealed record GuestOptions
     /// <summary>Whether to wait for the devices; without it a guest nobody serves can be made.</summary>
     public bool AwaitDevices { get; init; } = true;
 
+    /// <summary>Whether its kernel's frontend is loaded; without it the guest has no PCI devices, and the script raw-frontend.pl can take its place.</summary>
+    public bool LoadPcifront { get; init; } = true;
+
     /// <summary>Whether its console is a shell for a person, instead of the lab's command agent.</summary>
     public bool Interactive { get; init; }
 }
@@ -119,7 +122,7 @@ public sealed class Guest : IAsyncDisposable
             ramdisk = "/lab/guest.initrd"
             memory = {options.MemoryMiB}
             vcpus = 1
-            extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192{(options.Interactive ? " lab.interactive" : "")}"
+            extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192{(options.Interactive ? " lab.interactive" : "")}{(options.LoadPcifront ? "" : " lab.no-pcifront")}"
             pci = [{devices}]
             on_crash = "destroy"
             {options.Configuration}
@@ -130,7 +133,7 @@ public sealed class Guest : IAsyncDisposable
     internal async Task WaitUntilConnectedAsync()
     {
         await _agent.ReadyAsync(_options.Patience);
-        if (!_options.AwaitDevices || Bdfs.Count == 0) return;
+        if (!_options.AwaitDevices || !_options.LoadPcifront || Bdfs.Count == 0) return;
         await _dom0.WaitUntilAsync($"guest {Name}'s backend to be connected (state 4)",
             $"[ \"$(xenstore-read {BackendPath}/state)\" = 4 ]", _options.Patience);
         await RunAsync($"""

@@ -17,7 +17,14 @@ public sealed record QemuDevice(string Model, string Bdf)
     /// <summary>Slots 0x10 to 0x1e; 0x1f belongs to the chipset.</summary>
     private const int SlotCount = 15;
 
+    /// <summary>QEMU's network cards that are PCI devices. They are joined by a hub, and so is one of dom0's own.</summary>
+    private static readonly string[] NetworkCards =
+        ["e1000", "e1000-82544gc", "e1000-82545em", "e1000e", "igb", "rtl8139", "pcnet", "ne2k_pci", "vmxnet3", "tulip", "virtio-net", "i82550", "i82551", "i82557b", "i82559er"];
+
     internal IReadOnlyList<string> Arguments { get; private init; } = [];
+
+    /// <summary>Whether the device is a network card.</summary>
+    internal bool IsNetworkCard => NetworkCards.Contains(FamilyOf(Model));
 
     /// <summary>QEMU's id of the device: dev0, dev1, ... in the order given. Its monitor commands take it.</summary>
     public string Id { get; private init; } = "";
@@ -76,10 +83,9 @@ public sealed record QemuDevice(string Model, string Bdf)
 
         if (model == "nvme" && !properties.Exists(given => given.StartsWith("serial=", StringComparison.Ordinal)))
             properties.Add($"serial=lab{index}");
-        // virtio devices come as virtio-X-pci, virtio-X-pci-transitional and virtio-X-pci-non-transitional.
-        var family = model.Split("-pci")[0];
-        return family switch
+        return FamilyOf(model) switch
         {
+            var family when NetworkCards.Contains(family) => Give("netdev", $"net{index}", "-netdev", $"hubport,id=net{index},hubid=0"),
             "nvme" or "virtio-blk" =>
                 Give("drive", $"drive{index}", "-drive", $"if=none,id=drive{index},driver=null-co,size=64M,read-zeroes=on"),
             "virtio-rng" =>
@@ -90,6 +96,9 @@ public sealed record QemuDevice(string Model, string Bdf)
             _ => [],
         };
     }
+
+    /// <summary>virtio devices come as virtio-X-pci, virtio-X-pci-transitional and virtio-X-pci-non-transitional.</summary>
+    private static string FamilyOf(string model) => model.Split("-pci")[0];
 
     private static string BdfOf(string addr, string specification)
     {

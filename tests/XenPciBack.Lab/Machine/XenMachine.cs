@@ -142,6 +142,10 @@ public sealed class XenMachine : IAsyncDisposable
             arguments.AddRange(["-chardev", _terminal.CharacterDevice, "-device", $"virtconsole,chardev={_terminal.Name}"]);
         }
 
+        // dom0's end of the network that joins the network cards given to guests.
+        if (Devices.Any(device => device.IsNetworkCard))
+            arguments.AddRange(["-netdev", "hubport,id=dom0,hubid=0", "-device", "virtio-net-pci,netdev=dom0,bus=pcie.0,addr=4,romfile="]);
+
         arguments.AddRange(["-initrd", $"{kernel},{_folder["dom0.initrd"]}"]);
         return [.. arguments, .. Devices.SelectMany(device => device.Arguments)];
     }

@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 
-namespace XenPciBack.Lab.Compare;
+namespace XenPciBack.Protocol.ConfigSpace;
 
 /// <summary>Names the registers of a config space, for people: header fields, and capabilities with the fields of the usual ones.</summary>
-internal sealed class RegisterMap
+public sealed class RegisterNames
 {
     private static readonly (int Offset, string Name)[] CommonHeader =
     [
@@ -58,7 +58,8 @@ internal sealed class RegisterMap
 
     private readonly SortedList<int, string> _starts = [];
 
-    public RegisterMap(ReadOnlySpan<byte> config)
+    /// <param name="config">As much of it as can be read: 256 or 4096 bytes.</param>
+    public RegisterNames(ReadOnlySpan<byte> config)
     {
         if (config.Length < 0x40) return;
         var bridge = (config[0x0E] & 0x7F) == 1;
@@ -66,6 +67,16 @@ internal sealed class RegisterMap
         _starts[0x40] = "";
         AddCapabilities(config);
         AddExtendedCapabilities(config);
+    }
+
+    /// <summary>Reads the whole config space of a function for its names.</summary>
+    public static RegisterNames Of(IPciFunction function)
+    {
+        var config = new byte[function.ConfigSize];
+        for (var offset = 0; offset < config.Length; offset += 4)
+            if (function.Read(offset, 4, out var value) == SharedPage.PciOpError.Success)
+                BinaryPrimitives.WriteUInt32LittleEndian(config.AsSpan(offset), value);
+        return new RegisterNames(config);
     }
 
     /// <summary>The register an offset lies in, such as "Command" or "MSI-X: Message Control"; empty where none is known.</summary>

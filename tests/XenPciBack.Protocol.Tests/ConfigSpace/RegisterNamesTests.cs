@@ -1,8 +1,8 @@
-using XenPciBack.Lab.Compare;
+using XenPciBack.Protocol.ConfigSpace;
 
-namespace XenPciBack.Lab.Tests.Compare;
+namespace XenPciBack.Protocol.Tests.ConfigSpace;
 
-public class RegisterMapTests
+public class RegisterNamesTests
 {
     [Theory]
     [InlineData(0x05, "Command")]
@@ -18,7 +18,7 @@ public class RegisterMapTests
         config[0x40] = 0x11; // MSI-X, the last capability
         (config[0x100], config[0x102], config[0x103]) = (0x01, 0x01, 0x14); // AER; the next at 0x140
         config[0x140] = 0x03;
-        Assert.Equal(name, new RegisterMap(config).NameOf(offset));
+        Assert.Equal(name, new RegisterNames(config).NameOf(offset));
     }
 
     [Fact]
@@ -26,6 +26,6 @@ public class RegisterMapTests
     {
         var config = new byte[256];
         (config[0x34], config[0x40], config[0x41]) = (0x40, 0x01, 0x40);
-        Assert.Equal("Power Management: PMCSR", new RegisterMap(config).NameOf(0x44));
+        Assert.Equal("Power Management: PMCSR", new RegisterNames(config).NameOf(0x44));
     }
 }

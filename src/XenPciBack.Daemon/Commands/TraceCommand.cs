@@ -1,0 +1,61 @@
+using System.CommandLine;
+using System.Net.Sockets;
+using System.Text.Json;
+using XenPciBack.Daemon.Configuration;
+using XenPciBack.Daemon.Control;
+
+namespace XenPciBack.Daemon.Commands;
+
+/// <summary><c>xenpciback trace</c>: every operation of the guests as it happens, until Ctrl-C.</summary>
+internal static class TraceCommand
+{
+    public static Command Create()
+    {
+        var subject = new Argument<string>("GUEST|BDF") { Description = "A guest's domain id or name, or a device as ssss:bb:dd.f; every guest if left out", DefaultValueFactory = _ => "" };
+        var socket = new Option<string?>("--socket") { Description = "The daemon's control socket (default: as the settings say)", HelpName = "PATH" };
+        var config = new Option<string?>("--config") { Description = "The settings the daemon was started with", HelpName = "FILE" };
+        var command = new Command("trace", """
+            Show what guests ask of their devices, live: each operation with the register's name, its result and time, and for
+            each field that is not simply the device's what was allowed, filtered or dropped, and the rule that says so.
+            Nothing is traced while nobody looks.
+            """) { subject, socket, config };
+        command.SetAction((parse, stop) => RunAsync(parse.GetValue(subject)!, parse.GetValue(socket) ?? SettingsReader.Load(parse.GetValue(config)).ControlSocket, stop));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(string subject, string path, CancellationToken stop)
+    {
+        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), stop);
+        }
+        catch (SocketException e)
+        {
+            return Refuse($"no daemon answers at {path}: {e.Message}", ExitCode.Unavailable);
+        }
+        await using var stream = new NetworkStream(socket);
+        await stream.WriteAsync((byte[])[.. JsonSerializer.SerializeToUtf8Bytes(new ControlRequest(subject), ControlJson.Options), (byte)'\n'], stop);
+        try
+        {
+            using var lines = new StreamReader(stream);
+            while (await lines.ReadLineAsync(stop) is { } line)
+            {
+                var answer = JsonSerializer.Deserialize<ControlAnswer>(line, ControlJson.Options)!;
+                if (answer.Error is { } error) return Refuse(error, ExitCode.Failure);
+                if (answer.Operation is { } operation) Console.WriteLine(operation.ToText());
+            }
+            return Refuse("the daemon has ended", ExitCode.Unavailable);
+        }
+        catch (OperationCanceledException)
+        {
+            return ExitCode.Success;
+        }
+    }
+
+    private static int Refuse(string message, int exitCode)
+    {
+        Console.Error.WriteLine($"xenpciback: {message}");
+        return exitCode;
+    }
+}

@@ -1,0 +1,155 @@
+using System.Net.Sockets;
+using System.Text.Json;
+using Akka.Actor;
+using Akka.Hosting;
+using Microsoft.Extensions.Hosting;
+using Serilog;
+using XenPciBack.Actors;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.XenStoreWire;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Daemon.Control;
+
+/// <summary>
+/// The daemon's Unix socket for its own command line, open to its owner (root) only. A client sends one line of JSON and gets
+/// lines of JSON until one side closes.
+/// </summary>
+internal sealed class ControlServer(string path, XenStoreClient store, IRequiredActor<PciBackend> backend) : BackgroundService
+{
+    // Longer than any request there is.
+    private const int LongestRequest = 4096;
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var listener = Listen();
+        if (listener is null) return;
+        try
+        {
+            while (true)
+            {
+                var client = await listener.AcceptAsync(stoppingToken).ConfigureAwait(false);
+                _ = ServeAsync(client, stoppingToken);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            File.Delete(path);
+        }
+    }
+
+    private Socket? Listen()
+    {
+        var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            // What a daemon that was killed has left behind; one that lives goes on with the connections it has.
+            File.Delete(path);
+            listener.Bind(new UnixDomainSocketEndPoint(path));
+            if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            listener.Listen();
+            return listener;
+        }
+        catch (Exception e) when (e is SocketException or IOException or UnauthorizedAccessException)
+        {
+            Log.Warning("The control socket {Path} cannot be made, so that xenpciback trace finds nobody: {Cause}", path, e.Message);
+            listener.Dispose();
+            return null;
+        }
+    }
+
+    private async Task ServeAsync(Socket socket, CancellationToken stop)
+    {
+        await using var stream = new NetworkStream(socket, ownsSocket: true);
+        try
+        {
+            await AnswerAsync(stream, stop).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or JsonException or OperationCanceledException)
+        {
+            // The client is gone, or never spoke this language.
+        }
+    }
+
+    private async Task AnswerAsync(NetworkStream stream, CancellationToken stop)
+    {
+        var request = JsonSerializer.Deserialize<ControlRequest>(await ReadLineAsync(stream, stop).ConfigureAwait(false), ControlJson.Options);
+        if (request?.Trace is not { } subject)
+        {
+            await SendAsync(stream, new ControlAnswer("unknown request; expected {\"trace\": \"GUEST or BDF\"}", null), stop).ConfigureAwait(false);
+            return;
+        }
+        if (HostBdf.TryParse(subject, out var device))
+            await TraceAsync(stream, new TraceSink(null, device), stop).ConfigureAwait(false);
+        else if (subject.Length == 0)
+            await TraceAsync(stream, new TraceSink(null, null), stop).ConfigureAwait(false);
+        else if (await FindGuestAsync(subject).ConfigureAwait(false) is { } guest)
+            await TraceAsync(stream, new TraceSink(guest, null), stop).ConfigureAwait(false);
+        else
+            await SendAsync(stream, new ControlAnswer($"there is no guest '{subject}'; expected a domain id, a name, or a device as ssss:bb:dd.f", null), stop).ConfigureAwait(false);
+    }
+
+    private async Task TraceAsync(NetworkStream stream, TraceSink sink, CancellationToken stop)
+    {
+        using var closed = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        _ = CancelAtEndAsync(stream, closed);
+        backend.ActorRef.Tell(new Tracing.Start(sink));
+        try
+        {
+            await foreach (var operation in sink.Operations.ReadAllAsync(closed.Token).ConfigureAwait(false))
+                await SendAsync(stream, new ControlAnswer(null, TraceLine.Of(operation, sink.TakeMissed())), closed.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            backend.ActorRef.Tell(new Tracing.Stop(sink));
+        }
+    }
+
+    // A client says nothing more; that it can be read from again means that it has gone.
+    private static async Task CancelAtEndAsync(NetworkStream stream, CancellationTokenSource closed)
+    {
+        try
+        {
+            await stream.ReadExactlyAsync(new byte[1], closed.Token).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException)
+        {
+            // Its end, or ours.
+        }
+        try
+        {
+            await closed.CancelAsync().ConfigureAwait(false);
+        }
+        catch (ObjectDisposedException)
+        {
+            // The trace has ended first.
+        }
+    }
+
+    private async Task<DomainId?> FindGuestAsync(string subject)
+    {
+        if (DomainId.TryParse(subject, out var id)) return id;
+        var domains = XenStorePath.Root / "local/domain";
+        foreach (var name in await store.ListAsync(domains).ConfigureAwait(false) ?? [])
+            if (DomainId.TryParse(name, out id) && await store.ReadAsync(domains / name / "name").ConfigureAwait(false) == subject)
+                return id;
+        return null;
+    }
+
+    private static async Task<string> ReadLineAsync(Stream stream, CancellationToken stop)
+    {
+        var line = new MemoryStream();
+        var one = new byte[1];
+        while (line.Length < LongestRequest)
+        {
+            await stream.ReadExactlyAsync(one, stop).ConfigureAwait(false);
+            if (one[0] == '\n') return System.Text.Encoding.UTF8.GetString(line.ToArray());
+            line.WriteByte(one[0]);
+        }
+        throw new IOException("the request has no end");
+    }
+
+    private static async Task SendAsync(Stream stream, ControlAnswer answer, CancellationToken stop) =>
+        await stream.WriteAsync((byte[])[.. JsonSerializer.SerializeToUtf8Bytes(answer, ControlJson.Options), (byte)'\n'], stop).ConfigureAwait(false);
+}

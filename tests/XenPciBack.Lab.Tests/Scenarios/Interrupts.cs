@@ -1,0 +1,81 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+using XenPciBack.Lab.Images;
+using XenPciBack.Lab.Machine;
+using Xunit.Abstractions;
+
+namespace XenPciBack.Lab.Tests.Scenarios;
+
+/// <summary>
+/// Interrupts of every kind reach a guest's drivers while packets pass, and its kernel says the same as under the kernel's backend.
+/// </summary>
+public partial class Interrupts(ITestOutputHelper log)
+{
+    private const int Pings = 20;
+
+    public static TheoryData<string> Releases => [.. Release.All.Select(release => release.Name)];
+
+    [LabTheory]
+    [MemberData(nameof(Releases))]
+    public async Task Packets_pass_both_ways_with_the_line_with_msi_and_with_msix(string release)
+    {
+        await using var machine = await XenMachine.BootAsync(Release.Parse(release), ["e1000e", "rtl8139"], await LabDaemon.MountedAsync());
+        await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
+        await machine.DomainZero.RunAsync("modprobe virtio_net && until ip link set eth0 up; do sleep 0.2; done && ip address add 10.0.0.1/24 dev eth0");
+
+        var kernel = await UseDriversAsync(machine, Backend.Kernel);
+        var daemon = await UseDriversAsync(machine, Backend.Daemon);
+        log.WriteLine(daemon);
+        Assert.Equal(kernel, daemon);
+    }
+
+    /// <returns>What the guest's kernel said of it, without times.</returns>
+    private async Task<string> UseDriversAsync(XenMachine machine, Backend backend)
+    {
+        await machine.DomainZero.UseAsync(backend);
+        await using var guest = await machine.DomainZero.CreateGuestAsync("pv1", [.. machine.Devices.Select(device => device.Bdf)]);
+        log.WriteLine($"-- {backend}");
+        await ExchangeAsync(guest, "modprobe 8139cp", "8139cp", "-pirq ", lines: 1);
+        await ExchangeAsync(guest, "modprobe e1000e IntMode=0", "e1000e", "-pirq ", lines: 1);
+        await ExchangeAsync(guest, "modprobe e1000e IntMode=1", "e1000e", "-msi ", lines: 1);
+        // Last: under the kernel's backend a driver that is loaded again has lost MSI-X.
+        await ExchangeAsync(guest, "modprobe e1000e IntMode=2", "e1000e", "-msi-x ", lines: 3);
+        var said = await guest.RunAsync("dmesg | grep -E 'pcifront|PCI frontend|pci 0000|e1000e|8139|eth0'");
+        await guest.DestroyAsync();
+        return Time().Replace(said, "");
+    }
+
+    /// <summary>Loads a driver, pings dom0, and sees that each ping was answered and interrupted the guest by the kind it should.</summary>
+    private async Task ExchangeAsync(Guest guest, string load, string module, string kind, int lines)
+    {
+        await guest.RunAsync($"""
+            {load}
+            until ip link set eth0 up 2> /dev/null; do sleep 0.2; done
+            ip address add 10.0.0.2/24 dev eth0
+            until [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]; do sleep 0.2; done
+            ping -c 1 -w 60 10.0.0.1
+            """);
+        var before = await InterruptsAsync(guest, kind, lines);
+        var (sent, received) = (await CountAsync(guest, "tx_packets"), await CountAsync(guest, "rx_packets"));
+        await guest.RunAsync($"ping -c {Pings} -i 0.2 -w 120 10.0.0.1");
+        Assert.InRange(await CountAsync(guest, "tx_packets") - sent, Pings, int.MaxValue);
+        Assert.InRange(await CountAsync(guest, "rx_packets") - received, Pings, int.MaxValue);
+        Assert.InRange(await InterruptsAsync(guest, kind, lines) - before, Pings, int.MaxValue);
+        await guest.RunAsync($"ip link set eth0 down && rmmod {module}");
+    }
+
+    private static async Task<int> CountAsync(Guest guest, string counter) =>
+        int.Parse(await guest.RunAsync($"cat /sys/class/net/eth0/statistics/{counter}"), CultureInfo.InvariantCulture);
+
+    /// <summary>How often the card has interrupted the guest, over all its lines of /proc/interrupts.</summary>
+    private async Task<int> InterruptsAsync(Guest guest, string kind, int lines)
+    {
+        var listing = (await guest.RunAsync("grep eth0 /proc/interrupts")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        foreach (var line in listing) log.WriteLine(line);
+        Assert.Equal(lines, listing.Count(line => line.Contains(kind, StringComparison.Ordinal)));
+        return listing.Sum(line => int.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture));
+    }
+
+    [GeneratedRegex(@"^\[ *\d+\.\d+\] ", RegexOptions.Multiline | RegexOptions.CultureInvariant)]
+    private static partial Regex Time();
+}

@@ -1,0 +1,61 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text;
+using XenPciBack.Lab.Compare;
+using XenPciBack.Lab.Images;
+using XenPciBack.Lab.Machine;
+
+namespace XenPciBack.Lab.Fuzz;
+
+/// <summary>A sequence carried out by a guest under one backend.</summary>
+internal sealed record FuzzRun
+{
+    /// <summary>How long the guest may go without one more answer; each takes a millisecond.</summary>
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
+
+    public required IReadOnlyList<FuzzOutcome> Outcomes { get; init; }
+
+    /// <summary>dom0's view when the requests were through and the device was still the guest's.</summary>
+    public required byte[] HostConfig { get; init; }
+
+    public required byte[] HostConfigAfterDestroy { get; init; }
+
+    public required SortedDictionary<string, string> BackendNodes { get; init; }
+
+    public static async Task<FuzzRun> CarryOutAsync(DomainZero dom0, QemuDevice device, bool permissive, IReadOnlyList<FuzzOperation> operations)
+    {
+        await using var guest = await dom0.CreateGuestAsync("pv1", [device.Bdf],
+            new GuestOptions { LoadPcifront = false, DeviceOptions = permissive ? "permissive=1" : "" });
+        var script = Encoding.UTF8.GetString(Initramfs.Script("raw-frontend.pl"));
+        await guest.RunAsync($"cat > /tmp/raw-frontend.pl << 'END_OF_PERL'\n{script}\nEND_OF_PERL\nmodprobe -a xen-gntalloc xen-evtchn");
+        await guest.RunAsync($"cat > /tmp/lines << 'END'\n{string.Join('\n', operations.Select(operation => operation.Line))}\nEND");
+        var outcomes = await SendAsync(guest, operations);
+
+        var (nodes, config) = (await dom0.RunAsync($"xenstore-ls -fp {guest.BackendPath}"), await HostConfigAsync(dom0, device));
+        await guest.DestroyAsync();
+        return new FuzzRun
+        {
+            Outcomes = outcomes, HostConfig = config, HostConfigAfterDestroy = await HostConfigAsync(dom0, device),
+            BackendNodes = XenStoreTree.Parse(nodes, guest.DomainId),
+        };
+    }
+
+    private static async Task<IReadOnlyList<FuzzOutcome>> SendAsync(Guest guest, IReadOnlyList<FuzzOperation> operations)
+    {
+        await guest.RunAsync("{ perl /tmp/raw-frontend.pl < /tmp/lines > /tmp/answers 2>&1; echo $? > /tmp/exit; } &");
+        var (answered, since) = (0, Stopwatch.StartNew());
+        while (true)
+        {
+            var now = await guest.RunAsync("cat /tmp/exit 2> /dev/null || { sleep 1; echo $(wc -l < /tmp/answers) so far; }", Patience);
+            if (!now.Contains("so far", StringComparison.Ordinal)) break;
+            if (int.Parse(now.Split(' ')[0], CultureInfo.InvariantCulture) is var count && count > answered) (answered, since) = (count, Stopwatch.StartNew());
+            if (since.Elapsed > Patience) throw new LabException($"no answer for {Patience.TotalMinutes} minutes to request {answered}: {operations[answered]}");
+        }
+        var answers = (await guest.RunAsync("cat /tmp/answers")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        if (answers.Length != operations.Count)
+            throw new LabException($"{operations.Count} requests, {answers.Length} answers; the last: {answers.LastOrDefault()}; the next request: {operations.ElementAtOrDefault(answers.Length)}");
+        return [.. answers.Select(FuzzOutcome.Parse)];
+    }
+
+    public static Task<byte[]> HostConfigAsync(DomainZero dom0, QemuDevice device) => dom0.ReadFileAsync($"/sys/bus/pci/devices/{device.Bdf}/config");
+}
