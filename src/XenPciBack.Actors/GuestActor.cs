@@ -281,8 +281,10 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         try
         {
             var policy = _settings.Devices.Of(device).Or(_host.Pci.PolicyOf(device)).Or(new ConfigPolicy(permissive));
+            if (InterruptLine.ObjectionTo(function, policy, out var keepSilent) is { } objection) throw new PciFunctionUnavailableException(device, objection);
+            if (keepSilent) policy = policy with { KeepLineSilent = true };
             return new DeviceReady(function, policy, new VirtualConfigSpace(function, policy),
-                new MessageInterrupts(function, _host.Pirqs.Open(_directory.Guest, device)));
+                new MessageInterrupts(function, policy, _host.Pirqs.Open(_directory.Guest, device)));
         }
         catch
         {
@@ -304,6 +306,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private void Report(HostBdf bdf, ConfigPolicy policy, VirtualConfigSpace config)
     {
         if (policy.Permissive) _log.Warning("{Bdf} is permissive: what the guest writes to registers without a rule reaches the device", bdf);
+        if (policy.KeepLineSilent) _log.Warning("{Bdf} keeps its interrupt line silent, because drivers of this host listen on it; MSI and MSI-X work", bdf);
         if (policy.AllowInterruptControl) _log.Info("{Bdf}: the guest may switch the device's interrupts itself", bdf);
         foreach (var quirk in policy.Quirks.Except(config.IgnoredQuirks)) _log.Info("{Bdf}: quirk {Quirk}", bdf, quirk);
         foreach (var quirk in config.IgnoredQuirks) _log.Warning("{Bdf}: quirk {Quirk} has no effect, because that register has a rule of its own", bdf, quirk);

@@ -56,6 +56,7 @@ public class FailureTests : BackendTest
         public bool DecodesMemory => function.DecodesMemory;
         public ImmutableArray<PciResource> Resources => function.Resources;
         public int Irq => function.Irq;
+        public ImmutableArray<string> LineSharers => function.LineSharers;
         public byte CacheLineSize => function.CacheLineSize;
 
         public PciOpError Read(int offset, int size, out uint value) =>

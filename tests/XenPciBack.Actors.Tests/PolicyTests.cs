@@ -72,6 +72,20 @@ public class PolicyTests : BackendTest
     }
 
     [Fact]
+    public async Task A_device_whose_line_the_host_listens_on_is_refused_and_with_message_interrupts_given_without_its_line()
+    {
+        var (card, nic) = (HostBdf.Parse("0000:06:00.0"), HostBdf.Parse("0000:07:00.0"));
+        Xen.Pci.Plug(Ich9.Smbus(card).SharingItsLineWith("eth0"));
+        Xen.Pci.Plug(Intel82574.At(nic).SharingItsLineWith("eth0"));
+        var refused = await Xen.CreateGuestAsync("web", [card]);
+        await EventuallyAsync(true, async () => (await ReadErrorAsync(refused))?.StartsWith($"22 {card}: it shares interrupt line", StringComparison.Ordinal) == true);
+
+        var guest = await ConnectedGuestAsync("db", nic);
+        await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0007);
+        Assert.Equal(0x0407u, Xen.Pci[nic].Read(0x04, 2));
+    }
+
+    [Fact]
     public async Task In_passthrough_mode_a_guest_finds_its_devices_where_they_are_on_the_host()
     {
         await RestartBackendAsync(Settings with { Topologies = new Topologies(Topology.Vpci) { ByGuest = new Dictionary<string, Topology> { ["as-is"] = Topology.Passthrough } } });

@@ -87,7 +87,7 @@ public class SettingsReaderTests
     [InlineData("control-socket = control", "my.conf: xenpciback.control-socket is 'control'; expected an absolute path of at most 107 bytes")]
     [InlineData("permissive = maybe", "my.conf: xenpciback.permissive is 'maybe'; expected on or off")]
     [InlineData("devices { \"03:00.0\" { } }", "my.conf: xenpciback.devices has '03:00.0'; expected a PCI address, ssss:bb:dd.f in hexadecimal")]
-    [InlineData("devices { \"0000:03:00.0\" { permisive = on } }", "my.conf: xenpciback.devices.\"0000:03:00.0\".permisive is not a setting; known here: permissive, allow-interrupt-control")]
+    [InlineData("devices { \"0000:03:00.0\" { permisive = on } }", "my.conf: xenpciback.devices.\"0000:03:00.0\".permisive is not a setting; known here: permissive, allow-interrupt-control, allow-shared-line")]
     [InlineData("devices { \"0000:03:00.0\" { permissive = 2 } }", "my.conf: xenpciback.devices.\"0000:03:00.0\".permissive is '2'; expected on or off")]
     [InlineData("backend-domain = 32752", "my.conf: xenpciback.backend-domain is '32752'; expected a whole number from 0 to 32751")]
     [InlineData("backend-domain = -1", "my.conf: xenpciback.backend-domain is '-1'; expected a whole number from 0 to 32751")]

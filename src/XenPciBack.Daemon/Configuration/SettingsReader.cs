@@ -23,7 +23,7 @@ internal sealed class SettingsReader
     /// <summary>Groups in which the names are the operator's own.</summary>
     private static readonly string[] OperatorsOwn = [$"{Root}.guests", $"{Root}.devices"];
 
-    private static readonly string[] GuestKeys = ["topology"], DeviceKeys = ["permissive", "allow-interrupt-control"];
+    private static readonly string[] GuestKeys = ["topology"], DeviceKeys = ["permissive", "allow-interrupt-control", "allow-shared-line"];
 
     private readonly Config _config;
     private readonly string _source;
@@ -101,7 +101,10 @@ internal sealed class SettingsReader
         foreach (var (name, path) in Named("devices", DeviceKeys))
         {
             if (!HostBdf.TryParse(name, out var bdf)) _faults.Add($"{_source}: {Root}.devices has '{name}'; expected a PCI address, ssss:bb:dd.f in hexadecimal");
-            else if (!devices.TryAdd(bdf, new ConfigPolicy(Switch($"{path}.permissive", absent: false), Switch($"{path}.allow-interrupt-control", absent: false))))
+            else if (!devices.TryAdd(bdf, new ConfigPolicy(Switch($"{path}.permissive", absent: false), Switch($"{path}.allow-interrupt-control", absent: false))
+            {
+                AllowSharedLine = Switch($"{path}.allow-shared-line", absent: false),
+            }))
                 _faults.Add($"{_source}: {Root}.devices has {bdf} twice");
         }
         return devices.ToImmutable();

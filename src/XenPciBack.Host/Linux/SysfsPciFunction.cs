@@ -20,7 +20,7 @@ internal sealed class SysfsPciFunction : IPciFunction
     private readonly SafeFileHandle? _physicalConfig;
     private readonly Action _onClose;
 
-    private SysfsPciFunction(HostBdf bdf, string directory, byte cacheLineSize, Action onClose)
+    private SysfsPciFunction(HostBdf bdf, string directory, string kernelIrqs, byte cacheLineSize, Action onClose)
     {
         (Bdf, _directory, CacheLineSize, _onClose) = (bdf, directory, cacheLineSize, onClose);
         VendorId = ReadHexId("vendor");
@@ -31,16 +31,18 @@ internal sealed class SysfsPciFunction : IPciFunction
         ConfigSize = new FileInfo($"{directory}/config").Length >= ExtendedSize ? ExtendedSize : ConventionalSize;
         _config = File.OpenHandle($"{directory}/config", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
         _irq = File.OpenHandle($"{directory}/irq", FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+        LineSharers = [.. SharersOf(kernelIrqs)];
         if (IsVirtualFunction) _physicalConfig = File.OpenHandle($"{directory}/physfn/config", FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
     }
 
+    /// <param name="kernelIrqs">/sys/kernel/irq: who listens on which line.</param>
     /// <param name="onClose">Runs once, when the function is disposed.</param>
     /// <exception cref="PciFunctionUnavailableException">Its files cannot be used, or its header is of no kind a guest can be given.</exception>
-    public static SysfsPciFunction Open(HostBdf bdf, string directory, byte cacheLineSize, Action onClose)
+    public static SysfsPciFunction Open(HostBdf bdf, string directory, string kernelIrqs, byte cacheLineSize, Action onClose)
     {
         try
         {
-            var function = new SysfsPciFunction(bdf, directory, cacheLineSize, onClose);
+            var function = new SysfsPciFunction(bdf, directory, kernelIrqs, cacheLineSize, onClose);
             if (function.Objection() is not { } objection) return function;
             function.Dispose();
             throw new PciFunctionUnavailableException(bdf, objection);
@@ -69,6 +71,8 @@ internal sealed class SysfsPciFunction : IPciFunction
             return Interop.Libc.ReadAt(_physicalConfig ?? _config, low, command) == 1 && (low[0] & memory) != 0;
         }
     }
+
+    public ImmutableArray<string> LineSharers { get; }
 
     public byte CacheLineSize { get; }
 
@@ -146,6 +150,15 @@ internal sealed class SysfsPciFunction : IPciFunction
         < 0 => (PciOpError)moved,
         _ => PciOpError.OperationFailed,
     };
+
+    // "ahci[0000:00:1f.2],eth0"; the kernel's own backend listens on the lines of its guests' devices.
+    private IEnumerable<string> SharersOf(string kernelIrqs)
+    {
+        var actions = $"{kernelIrqs}/{Irq}/actions";
+        if (Irq == 0 || !File.Exists(actions)) return [];
+        return File.ReadAllText(actions).Trim().Split(',', StringSplitOptions.RemoveEmptyEntries)
+            .Where(name => !name.StartsWith("xen-pciback[", StringComparison.Ordinal));
+    }
 
     // The device's real directory lies in those of its bridges: /sys/devices/pci0000:00/0000:00:1c.0/0000:03:00.0.
     private static IEnumerable<HostBdf> BridgesAbove(HostBdf bdf, string directory)

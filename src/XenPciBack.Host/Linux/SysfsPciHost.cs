@@ -34,7 +34,7 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
             throw new PciFunctionUnavailableException(bdf, "already given to a guest; detach it there first: xl pci-detach");
         try
         {
-            return SysfsPciFunction.Open(bdf, directory, ReadCacheLineSize(), onClose: () => _given.TryRemove(bdf, out _));
+            return SysfsPciFunction.Open(bdf, directory, $"{_root}/sys/kernel/irq", ReadCacheLineSize(), onClose: () => _given.TryRemove(bdf, out _));
         }
         catch
         {

@@ -18,6 +18,7 @@ internal sealed class CommandField : ConfigField
     public CommandField(IPciFunction function, ConfigPolicy policy) : base(function, Register.Command, 2)
     {
         _policy = policy;
+        if (policy.KeepLineSilent) ChangeHardware(CommandBits.IntxDisable, CommandBits.IntxDisable);
         Function.Read(Offset, Size, out _shadow);
         // Set only if an earlier daemon has served the guest that has the function now.
         _busMaster = (_shadow & CommandBits.Master) != 0;
@@ -48,7 +49,7 @@ internal sealed class CommandField : ConfigField
         if (invalidate != ((_shadow & CommandBits.MemoryWriteInvalidate) != 0) && !SetMemoryWriteInvalidate(invalidate))
             value &= ~CommandBits.MemoryWriteInvalidate;
 
-        if (_policy.AllowInterruptControl && ((value ^ _shadow) & CommandBits.IntxDisable) != 0)
+        if (_policy is { AllowInterruptControl: true, KeepLineSilent: false } && ((value ^ _shadow) & CommandBits.IntxDisable) != 0)
             ChangeHardware(CommandBits.IntxDisable, value);
 
         _shadow = value;
@@ -73,7 +74,7 @@ internal sealed class CommandField : ConfigField
         }
         var error = ChangeHardware(wanted, wanted);
         if (error != PciOpError.Success) return error;
-        if (!MessageInterruptsEnabled() && Function.Read(Register.InterruptPin, 1, out var pin) == PciOpError.Success && pin != 0)
+        if (!_policy.KeepLineSilent && !MessageInterruptsEnabled() && Function.Read(Register.InterruptPin, 1, out var pin) == PciOpError.Success && pin != 0)
             ChangeHardware(CommandBits.IntxDisable, 0);
         _enabled = true;
         return PciOpError.Success;

@@ -10,10 +10,19 @@ public sealed record ConfigPolicy(bool Permissive = false, bool AllowInterruptCo
     /// <summary>Registers that the guest may read and write as they are.</summary>
     public ImmutableArray<ConfigQuirk> Quirks { get; init; } = [];
 
+    /// <summary>The guest may use an INTx line that drivers of the host listen on as well.</summary>
+    public bool AllowSharedLine { get; init; }
+
+    /// <summary>The function must never pull its INTx line, whatever its guest asks for.</summary>
+    public bool KeepLineSilent { get; init; }
+
     /// <summary>Writes of the guest may reach registers that no rule knows.</summary>
     public bool OpensUnknownRegisters => Permissive || !Quirks.IsEmpty;
 
     /// <summary>Everything that either of the two allows.</summary>
     public ConfigPolicy Or(ConfigPolicy other) =>
-        new(Permissive || other.Permissive, AllowInterruptControl || other.AllowInterruptControl) { Quirks = Quirks.AddRange(other.Quirks) };
+        new(Permissive || other.Permissive, AllowInterruptControl || other.AllowInterruptControl)
+        {
+            Quirks = Quirks.AddRange(other.Quirks), AllowSharedLine = AllowSharedLine || other.AllowSharedLine, KeepLineSilent = KeepLineSilent || other.KeepLineSilent,
+        };
 }

@@ -38,6 +38,9 @@ public interface IPciFunction : IDisposable
     /// <summary>The host's current Linux IRQ number of the device, 0 if it has none. Read anew at each call.</summary>
     int Irq { get; }
 
+    /// <summary>The names of host drivers that listen on <see cref="Irq"/> too, as they were when the function was opened.</summary>
+    ImmutableArray<string> LineSharers { get; }
+
     /// <summary>The host's cache line size in units of 4 bytes, as the PCI register counts it.</summary>
     byte CacheLineSize { get; }
 

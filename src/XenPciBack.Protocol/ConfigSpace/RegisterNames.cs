@@ -27,31 +27,45 @@ public sealed class RegisterNames
         (0x35, "reserved"), (0x38, "Expansion ROM"), (0x3C, "Interrupt Line"), (0x3D, "Interrupt Pin"), (0x3E, "Bridge Control"),
     ];
 
-    /// <summary>Capability IDs and their fields (PCI Code and ID Assignment Specification).</summary>
-    private static readonly Dictionary<int, (string Name, (int Offset, string Name)[] Fields)> Capabilities = new()
+    private const int Msi = 0x05;
+
+    /// <summary>Capability IDs, their length in bytes and their fields (PCI Code and ID Assignment Specification).</summary>
+    private static readonly Dictionary<int, (string Name, int Length, (int Offset, string Name)[] Fields)> Capabilities = new()
     {
-        [0x01] = ("Power Management", [(2, "PMC"), (4, "PMCSR"), (6, "PMCSR_BSE"), (7, "Data")]),
-        [0x03] = ("VPD", [(2, "Address"), (4, "Data")]),
-        [0x04] = ("Slot Identification", []),
-        [0x05] = ("MSI", [(2, "Message Control"), (4, "Message Address"), (8, "Upper Address or Data"), (12, "Data or Mask")]),
-        [0x07] = ("PCI-X", [(2, "Command"), (4, "Status")]),
-        [0x09] = ("Vendor Specific", [(2, "Length")]),
-        [0x0D] = ("Subsystem IDs", [(4, "Subsystem Vendor ID"), (6, "Subsystem ID")]),
-        [0x10] = ("PCI Express",
+        [0x01] = ("Power Management", 8, [(2, "PMC"), (4, "PMCSR"), (6, "PMCSR_BSE"), (7, "Data")]),
+        [0x03] = ("VPD", 8, [(2, "Address"), (4, "Data")]),
+        [0x04] = ("Slot Identification", 4, []),
+        [Msi] = ("MSI", 12, [(2, "Message Control"), (4, "Message Address"), (8, "Upper Address or Data"), (12, "Data or Mask")]),
+        [0x07] = ("PCI-X", 8, [(2, "Command"), (4, "Status")]),
+        [0x09] = ("Vendor Specific", 3, [(2, "Length")]),
+        [0x0D] = ("Subsystem IDs", 8, [(4, "Subsystem Vendor ID"), (6, "Subsystem ID")]),
+        [0x10] = ("PCI Express", 60,
         [
             (2, "Capabilities"), (4, "Device Capabilities"), (8, "Device Control"), (10, "Device Status"), (12, "Link Capabilities"),
             (16, "Link Control"), (18, "Link Status"), (20, "Slot Capabilities"), (24, "Slot Control"), (26, "Slot Status"),
             (28, "Root Control"), (30, "Root Capabilities"), (32, "Root Status"), (36, "Device Capabilities 2"), (40, "Device Control 2"),
             (42, "Device Status 2"), (44, "Link Capabilities 2"), (48, "Link Control 2"), (50, "Link Status 2"),
         ]),
-        [0x11] = ("MSI-X", [(2, "Message Control"), (4, "Table"), (8, "PBA")]),
-        [0x12] = ("SATA", []),
-        [0x13] = ("Advanced Features", []),
+        [0x11] = ("MSI-X", 12, [(2, "Message Control"), (4, "Table"), (8, "PBA")]),
+        [0x12] = ("SATA", 8, []),
+        [0x13] = ("Advanced Features", 6, []),
     };
+
+    private const int AdvancedErrorReporting = 0x01, AdvancedErrorReportingLength = 0x48;
+
+    private static readonly (int Offset, string Name)[] AdvancedErrorReportingFields =
+    [
+        (4, "Uncorrectable Status"), (8, "Uncorrectable Mask"), (12, "Uncorrectable Severity"), (16, "Correctable Status"),
+        (20, "Correctable Mask"), (24, "Control"), (28, "Header Log"), (44, "Root Error Command"), (48, "Root Error Status"),
+        (52, "Error Source"), (56, "TLP Prefix Log"),
+    ];
+
+    /// <summary>The other extended capabilities are named as a whole, which may be longer.</summary>
+    private const int ExtendedLength = 12;
 
     private static readonly Dictionary<int, string> ExtendedCapabilities = new()
     {
-        [0x01] = "Advanced Error Reporting", [0x02] = "Virtual Channel", [0x03] = "Device Serial Number", [0x04] = "Power Budgeting",
+        [AdvancedErrorReporting] = "Advanced Error Reporting", [0x02] = "Virtual Channel", [0x03] = "Device Serial Number", [0x04] = "Power Budgeting",
         [0x0B] = "Vendor Specific Extended", [0x0D] = "Access Control Services", [0x0E] = "ARI", [0x0F] = "ATS", [0x10] = "SR-IOV",
         [0x13] = "Page Request", [0x15] = "Resizable BAR", [0x18] = "Latency Tolerance Reporting", [0x1B] = "PASID",
     };
@@ -96,13 +110,19 @@ public sealed class RegisterNames
         var visited = new HashSet<int>();
         for (var at = config[0x34] & ~3; at >= 0x40 && at + 1 < Math.Min(256, config.Length) && visited.Add(at); at = config[at + 1] & ~3)
         {
-            var (name, fields) = Capabilities.GetValueOrDefault(config[at], ($"capability {config[at]:x2}", []));
+            var (name, length, fields) = Capabilities.GetValueOrDefault(config[at], ($"capability {config[at]:x2}", 2, []));
             _starts[at] = $"{name}: ID";
             _starts[at + 1] = $"{name}: Next";
-            _starts.TryAdd(at + 2, name);
+            if (length > 2) _starts[at + 2] = name;
+            if (config[at] == Msi) length = MsiLength(config[at + 2] | config[at + 3] << 8);
+            // Where the next capability follows at once, it has written or will write its own name.
+            _starts.TryAdd(at + length, "");
             foreach (var (offset, field) in fields) _starts[at + offset] = $"{name}: {field}";
         }
     }
+
+    // Twelve bytes, four more for a 64-bit address, and eight for mask and pending bits.
+    private static int MsiLength(int control) => 12 + ((control & 0x80) != 0 ? 4 : 0) + ((control & 0x100) != 0 ? 8 : 0);
 
     private void AddExtendedCapabilities(ReadOnlySpan<byte> config)
     {
@@ -114,7 +134,11 @@ public sealed class RegisterNames
             var header = BinaryPrimitives.ReadUInt32LittleEndian(config[at..]);
             if (header is 0 or uint.MaxValue) return;
             var id = (int)(header & 0xFFFF);
-            _starts[at] = ExtendedCapabilities.GetValueOrDefault(id, $"extended capability {id:x4}");
+            var name = ExtendedCapabilities.GetValueOrDefault(id, $"extended capability {id:x4}");
+            _starts[at] = name;
+            _starts.TryAdd(at + (id == AdvancedErrorReporting ? AdvancedErrorReportingLength : ExtendedLength), "");
+            if (id == AdvancedErrorReporting)
+                foreach (var (offset, field) in AdvancedErrorReportingFields) _starts[at + offset] = $"{name}: {field}";
             at = (int)(header >> 20) & ~3;
         }
     }

@@ -17,6 +17,7 @@ public sealed class MessageInterrupts
 
     private readonly IPciFunction _function;
     private readonly IPirqMap _pirqs;
+    private readonly bool _keepLineSilent;
     private readonly int _msi;
     private readonly int _msix;
     private readonly int _power;
@@ -35,9 +36,9 @@ public sealed class MessageInterrupts
     }
 
     /// <param name="pirqs">What it has on record was mapped by an earlier daemon for the same guest, which may still use it.</param>
-    public MessageInterrupts(IPciFunction function, IPirqMap pirqs)
+    public MessageInterrupts(IPciFunction function, ConfigPolicy policy, IPirqMap pirqs)
     {
-        (_function, _pirqs) = (function, pirqs);
+        (_function, _pirqs, _keepLineSilent) = (function, pirqs, policy.KeepLineSilent);
         _msi = CapabilityList.Find(function, CapabilityId.Msi);
         _msix = CapabilityList.Find(function, CapabilityId.Msix);
         _power = CapabilityList.Find(function, CapabilityId.PowerManagement);
@@ -154,7 +155,7 @@ public sealed class MessageInterrupts
         capability != 0 && _function.Read(capability + Control, 2, out var control) == PciOpError.Success && (control & bit) != 0;
 
     // With a message enabled the device must not pull its line as well.
-    private void SetIntx(bool disabled) => Change(Register.Command, CommandBits.IntxDisable, disabled ? CommandBits.IntxDisable : 0);
+    private void SetIntx(bool disabled) => Change(Register.Command, CommandBits.IntxDisable, disabled || _keepLineSilent ? CommandBits.IntxDisable : 0);
 
     private void Change(int offset, uint mask, uint bits)
     {

@@ -44,6 +44,9 @@ public sealed partial class PciFunctionDescription
     /// <summary>The Linux IRQ number of its INTx line on the host, 0 if it has none.</summary>
     public int Irq { get; private set; }
 
+    /// <summary>Host drivers that listen on its INTx line.</summary>
+    public ImmutableArray<string> LineSharers { get; private set; } = [];
+
     /// <summary>An SR-IOV virtual function: its id registers read all ones, and only the kernel knows who it is.</summary>
     public bool IsVirtualFunction { get; private set; }
 
@@ -102,6 +105,12 @@ public sealed partial class PciFunctionDescription
         Registers.Define(0x3D, 1, pin);
         Registers.Define(0x3C, 1, (uint)irq & 0xFF, writable: 0xFF);
         Irq = irq;
+        return this;
+    }
+
+    public PciFunctionDescription SharingItsLineWith(params ImmutableArray<string> hostDrivers)
+    {
+        LineSharers = hostDrivers;
         return this;
     }
 

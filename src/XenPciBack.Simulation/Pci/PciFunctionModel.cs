@@ -17,7 +17,7 @@ public sealed class PciFunctionModel
     internal PciFunctionModel(PciFunctionDescription description, HostAddressSpace addresses)
     {
         (Bdf, VendorId, DeviceId) = (description.Bdf, description.Vendor, description.Device);
-        (Irq, IsVirtualFunction, Bridges, _canReset) = (description.Irq, description.IsVirtualFunction, description.Bridges, description.CanReset);
+        (Irq, LineSharers, IsVirtualFunction, Bridges, _canReset) = (description.Irq, description.LineSharers, description.IsVirtualFunction, description.Bridges, description.CanReset);
         _registers = description.Registers;
 
         var isBridge = (_registers.Read(0x0E, 1) & 0x7F) == 1;
@@ -36,6 +36,7 @@ public sealed class PciFunctionModel
     public ushort VendorId { get; }
     public ushort DeviceId { get; }
     public int Irq { get; }
+    public ImmutableArray<string> LineSharers { get; }
     public bool IsVirtualFunction { get; }
     public ImmutableArray<HostBdf> Bridges { get; }
     public ImmutableArray<PciResource> Resources { get; }

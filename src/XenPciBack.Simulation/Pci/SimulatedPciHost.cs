@@ -85,6 +85,7 @@ public sealed class SimulatedPciHost : IPciHost
         public bool DecodesMemory => function.IsVirtualFunction || (function.Read(0x04, 2) & 0x2) != 0;
         public ImmutableArray<PciResource> Resources => function.Resources;
         public int Irq => function.Irq;
+        public ImmutableArray<string> LineSharers => function.LineSharers;
         public byte CacheLineSize => 16;
 
         public PciOpError Read(int offset, int size, out uint value)

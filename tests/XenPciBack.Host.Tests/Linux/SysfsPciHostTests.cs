@@ -68,6 +68,15 @@ public sealed class SysfsPciHostTests : IDisposable
     }
 
     [Fact]
+    public void Host_drivers_on_the_functions_line_are_known_and_the_kernels_own_backend_is_none()
+    {
+        _root.With("/sys/kernel/irq/19/actions", $"ahci[0000:00:1f.2],xen-pciback[{Nic}],eth0\n");
+        using (var nic = Open(ConfigOf(256))) Assert.Equal<string>(["ahci[0000:00:1f.2]", "eth0"], nic.LineSharers);
+        _root.With("/sys/kernel/irq/19/actions", "\n");
+        using (var nic = new SysfsPciHost(_root.Path).Open(HostBdf.Parse(Nic))) Assert.Empty(nic.LineSharers);
+    }
+
+    [Fact]
     public void The_stub_drivers_switches_say_what_the_administrator_has_allowed()
     {
         var (host, nic, other) = (new SysfsPciHost(_root.Path), HostBdf.Parse(Nic), HostBdf.Parse("0000:04:00.0"));
@@ -218,7 +227,7 @@ public sealed class SysfsPciHostTests : IDisposable
     public void A_function_of_this_machine_reads_the_same_as_its_config_file()
     {
         var name = RealPciFactAttribute.AnyDevice!;
-        using var function = SysfsPciFunction.Open(HostBdf.Parse(name), $"/sys/bus/pci/devices/{name}", cacheLineSize: 16, onClose: () => { });
+        using var function = SysfsPciFunction.Open(HostBdf.Parse(name), $"/sys/bus/pci/devices/{name}", "/sys/kernel/irq", cacheLineSize: 16, onClose: () => { });
         Assert.Equal((PciOpError.Success, (uint)(function.DeviceId << 16 | function.VendorId)), Read(function, 0, 4));
 
         var file = File.ReadAllBytes($"/sys/bus/pci/devices/{name}/config");

@@ -21,7 +21,7 @@ public partial class Interrupts(ITestOutputHelper log)
     {
         await using var machine = await XenMachine.BootAsync(Release.Parse(release), ["e1000e", "rtl8139"], await LabDaemon.MountedAsync());
         await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-        await machine.DomainZero.RunAsync("modprobe virtio_net && until ip link set eth0 up; do sleep 0.2; done && ip address add 10.0.0.1/24 dev eth0");
+        await machine.DomainZero.JoinNetworkAsync("10.0.0.1/24");
 
         var kernel = await UseDriversAsync(machine, Backend.Kernel);
         var daemon = await UseDriversAsync(machine, Backend.Daemon);

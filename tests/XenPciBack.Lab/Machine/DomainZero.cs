@@ -70,6 +70,14 @@ public sealed class DomainZero
         await MakeAssignableAsync(bdf);
     }
 
+    /// <summary>Brings up dom0's own card on the network that joins the network cards of guests.</summary>
+    /// <param name="address">Such as 10.0.0.1/24.</param>
+    public Task JoinNetworkAsync(string address) => RunAsync($"""
+        modprobe virtio_net
+        until card=$(ls /sys/bus/pci/devices/{XenMachine.NetworkCard}/virtio*/net 2> /dev/null); do sleep 0.2; done
+        ip link set $card up && ip address add {address} dev $card
+        """);
+
     /// <summary>Guests created from now on are served by this backend; the other one is told to let go.</summary>
     public async Task UseAsync(Backend backend)
     {

@@ -11,6 +11,9 @@ public sealed class XenMachine : IAsyncDisposable
     /// <summary>Emulated, and on a busy machine: five minutes is ten times what a boot takes.</summary>
     private static readonly TimeSpan BootTimeout = TimeSpan.FromMinutes(5);
 
+    /// <summary>Where dom0's own network card is, if there is one.</summary>
+    internal const string NetworkCard = "0000:00:04.0";
+
     /// <summary>How many guests can run at once: each needs a virtio-serial port for its console.</summary>
     private const int GuestConsoles = 6;
 
@@ -142,7 +145,7 @@ public sealed class XenMachine : IAsyncDisposable
             arguments.AddRange(["-chardev", _terminal.CharacterDevice, "-device", $"virtconsole,chardev={_terminal.Name}"]);
         }
 
-        // dom0's end of the network that joins the network cards given to guests.
+        // dom0's end of the network that joins the network cards given to guests, at the address of NetworkCard.
         if (Devices.Any(device => device.IsNetworkCard))
             arguments.AddRange(["-netdev", "hubport,id=dom0,hubid=0", "-device", "virtio-net-pci,netdev=dom0,bus=pcie.0,addr=4,romfile="]);
 

@@ -16,6 +16,9 @@ internal sealed class RegisterFile : IPciFunction
     /// <summary>Registers that answer every access with this error.</summary>
     public Dictionary<int, PciOpError> Failing { get; } = [];
 
+    /// <summary>Registers that keep their value whatever is written.</summary>
+    public HashSet<int> ReadOnly { get; } = [];
+
     public HostBdf Bdf { get; } = HostBdf.Parse("0000:03:00.0");
     public ushort VendorId { get; init; } = 0x8086;
     public ushort DeviceId { get; init; } = 0x10D3;
@@ -25,6 +28,7 @@ internal sealed class RegisterFile : IPciFunction
     public bool DecodesMemory => (Peek(0x04, 2) & 0x2) != 0;
     public ImmutableArray<PciResource> Resources { get; init; } = [.. new PciResource[7]];
     public int Irq { get; set; } = 0x1A;
+    public ImmutableArray<string> LineSharers { get; init; } = [];
     public byte CacheLineSize { get; init; } = 16;
     public bool CanReset { get; init; } = true;
 
@@ -38,7 +42,7 @@ internal sealed class RegisterFile : IPciFunction
     {
         if (Failing.TryGetValue(offset, out var error)) return error;
         Writes.Add((offset, size, value));
-        Poke(offset, size, value);
+        if (!ReadOnly.Contains(offset)) Poke(offset, size, value);
         return PciOpError.Success;
     }
 

@@ -10,7 +10,11 @@ public class RegisterNamesTests
     [InlineData(0x40, "MSI-X: ID")]
     [InlineData(0x43, "MSI-X: Message Control")]
     [InlineData(0x103, "Advanced Error Reporting")]
+    [InlineData(0x4B, "MSI-X: PBA")]
+    [InlineData(0x4C, "")]
+    [InlineData(0x105, "Advanced Error Reporting: Uncorrectable Status")]
     [InlineData(0x141, "Device Serial Number")]
+    [InlineData(0x14C, "")]
     public void Offsets_have_the_names_of_their_registers(int offset, string name)
     {
         var config = new byte[4096];

@@ -139,7 +139,7 @@ public class MessageInterruptsTests
     public void A_device_without_the_capability_gets_neither()
     {
         var bare = new RegisterFile().Poke(0x04, 2, 2);
-        var interrupts = new MessageInterrupts(bare, _pirqs);
+        var interrupts = new MessageInterrupts(bare, new ConfigPolicy(), _pirqs);
         Assert.Equal((-5, 0u), Ask(interrupts, PciOpCode.EnableMsi));
         Assert.Equal(-22, (int)AskMsix(interrupts, 0).Error);
         Assert.Empty(bare.Writes);
@@ -213,7 +213,7 @@ public class MessageInterruptsTests
         Assert.Equal(["MSI is on"], reasons);
     }
 
-    private MessageInterrupts Interrupts() => new(_device, _pirqs);
+    private MessageInterrupts Interrupts() => new(_device, new ConfigPolicy(), _pirqs);
 
     private static PciRequest Request(PciOpCode code) => new(code, 0, 0, 0, 0, 0, 0);
 
