@@ -14,19 +14,28 @@ internal sealed class DeviceActor : ReceiveActor
     private readonly IPciFunction _function;
     private readonly VirtualConfigSpace _config;
     private readonly MessageInterrupts _interrupts;
+    private readonly ConfigPolicy _policy;
+    private readonly DeviceAccessLog _accesses;
     private readonly ILoggingAdapter _log;
     private readonly HashSet<string> _reasonsLogged = [];
     private bool _warnedOfDroppedWrite;
     private bool _released;
+    private bool _isFresh = true;
 
     // Read from the device when a trace first asks for names.
     private RegisterNames? _names;
 
+    /// <summary>A device that is ready for its guest.</summary>
+    /// <param name="Function">Every access through it is seen by <paramref name="Accesses"/>.</param>
+    public sealed record Ready(IPciFunction Function, ConfigPolicy Policy, VirtualConfigSpace Config, MessageInterrupts Interrupts, DeviceAccessLog Accesses);
+
     /// <summary>A request somebody watches; answered by <see cref="TracedAnswer"/>.</summary>
-    public sealed record TracedRequest(PciRequest Request);
+    /// <param name="Describe">Say first what device it is.</param>
+    public sealed record TracedRequest(PciRequest Request, bool Describe);
 
     /// <param name="Register">Where a config access begins, by name.</param>
-    public sealed record TracedAnswer(HostBdf Device, PciAnswer Answer, string Register, ImmutableArray<FieldOutcome> Fields);
+    public sealed record TracedAnswer(
+        HostBdf Device, PciAnswer Answer, string Register, ImmutableArray<FieldOutcome> Fields, ImmutableArray<DeviceAccess> Accesses, DeviceDescription? Description);
 
     /// <summary>Reset the device and give it back; answered to the parent by <see cref="Released"/>, then the actor ends.</summary>
     public sealed record Release
@@ -37,12 +46,12 @@ internal sealed class DeviceActor : ReceiveActor
     /// <param name="NotReset">null if the device was reset, else why not.</param>
     public sealed record Released(HostBdf Device, string? NotReset);
 
-    public DeviceActor(DomainId guest, IPciFunction function, VirtualConfigSpace config, MessageInterrupts interrupts)
+    public DeviceActor(DomainId guest, Ready device)
     {
-        (_function, _config, _interrupts) = (function, config, interrupts);
-        _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", function.Bdf.ToString());
+        (_function, _policy, _config, _interrupts, _accesses) = device;
+        _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", _function.Bdf.ToString());
         Receive<PciRequest>(request => Sender.Tell(Perform(request)));
-        Receive<TracedRequest>(traced => Sender.Tell(PerformTraced(traced.Request)));
+        Receive<TracedRequest>(traced => Sender.Tell(PerformTraced(traced)));
         Receive<Release>(_ => GiveBack());
         Receive<Released>(released =>
         {
@@ -51,8 +60,8 @@ internal sealed class DeviceActor : ReceiveActor
         });
     }
 
-    public static Props Props(DomainId guest, IPciFunction function, VirtualConfigSpace config, MessageInterrupts interrupts) =>
-        Akka.Actor.Props.Create(() => new DeviceActor(guest, function, config, interrupts)).WithDispatcher(DataPlane.DispatcherId);
+    public static Props Props(DomainId guest, Ready device) =>
+        Akka.Actor.Props.Create(() => new DeviceActor(guest, device)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PostStop()
     {
@@ -61,16 +70,32 @@ internal sealed class DeviceActor : ReceiveActor
         if (!_released) _function.Dispose();
     }
 
-    private TracedAnswer PerformTraced(PciRequest request)
+    private TracedAnswer PerformTraced(TracedRequest traced)
     {
-        var fields = ImmutableArray.CreateBuilder<FieldOutcome>();
-        var answer = Perform(request, fields);
+        var request = traced.Request;
+        var description = traced.Describe ? Describe() : null;
         var register = request.Code is PciOpCode.ConfRead or PciOpCode.ConfWrite ? (_names ??= RegisterNames.Of(_function)).NameOf(request.Offset) : "";
-        return new TracedAnswer(_function.Bdf, answer, register, fields.ToImmutable());
+        var fields = ImmutableArray.CreateBuilder<FieldOutcome>();
+        _accesses.Start();
+        var answer = Perform(request, fields);
+        return new TracedAnswer(_function.Bdf, answer, register, fields.ToImmutable(), _accesses.Stop(), description);
+    }
+
+    private DeviceDescription Describe()
+    {
+        var config = ImmutableArray.CreateBuilder<byte>(_function.ConfigSize);
+        for (var offset = 0; offset < _function.ConfigSize; offset += 4)
+        {
+            _function.Read(offset, 4, out var value);
+            for (var shift = 0; shift < 32; shift += 8) config.Add((byte)(value >> shift));
+        }
+        return new DeviceDescription(_function.Bdf, _function.VendorId, _function.DeviceId, _function.IsVirtualFunction, _function.Bridges, _function.Resources, _function.Irq,
+            _function.LineSharers, _function.CacheLineSize, _policy, _isFresh, config.MoveToImmutable());
     }
 
     private PciAnswer Perform(PciRequest request, ICollection<FieldOutcome>? trace = null)
     {
+        _isFresh = false;
         switch (request.Code)
         {
             case PciOpCode.ConfRead:

@@ -41,6 +41,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private int _servedInTurn;
     private ImmutableArray<TraceSink> _sinks = [];
 
+    // Devices the sinks have been told about.
+    private readonly HashSet<HostBdf> _described = [];
+
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
 
@@ -59,7 +62,6 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         public static readonly FrontendIsSilent Instance = new();
     }
 
-    private sealed record DeviceReady(IPciFunction Function, ConfigPolicy Policy, VirtualConfigSpace Config, MessageInterrupts Interrupts);
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
@@ -74,11 +76,15 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Receive<PortEvent>(_ => OnPortEvent());
         Receive<PciAnswer>(answer => OnAnswer(answer));
         Receive<DeviceActor.TracedAnswer>(traced => OnAnswer(traced.Answer, traced));
-        Receive<Tracing.SinksAre>(now => _sinks = [.. now.Sinks.Where(sink => sink.Wants(directory.Guest))]);
+        Receive<Tracing.SinksAre>(now =>
+        {
+            _sinks = [.. now.Sinks.Where(sink => sink.Wants(directory.Guest))];
+            _described.Clear();
+        });
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
-        Receive<DeviceReady>(OnDeviceReady);
+        Receive<DeviceActor.Ready>(OnDeviceReady);
         Receive<DeviceActor.Released>(OnReleased);
         Receive<EffectDone>(_ => OnEffectDone());
         Receive<StoreFailed>(failed => OnStoreFailed(failed.Cause));
@@ -116,7 +122,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
             if (_connection.Slots.Find(request.Segment, request.Bus, request.DevFn) is { } bdf && _devices.TryGetValue(bdf, out var device))
             {
                 if (_sinks.IsEmpty) device.Tell(request);
-                else device.Tell(new DeviceActor.TracedRequest(request));
+                else device.Tell(new DeviceActor.TracedRequest(request, Describe: _described.Add(bdf)));
                 return;
             }
             Publish(page, new PciAnswer(PciOpError.DeviceNotFound, request.Value));
@@ -150,7 +156,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     {
         if (page.InHand is not { } request) return;
         var operation = new TracedOperation(TimeProvider.System.GetUtcNow(), page.HeldFor, _directory.Guest, traced?.Device, request, answer,
-            traced?.Register ?? "", traced?.Fields ?? []);
+            traced?.Register ?? "", traced?.Fields ?? [], traced?.Accesses ?? [], traced?.Description);
         foreach (var sink in _sinks) sink.Offer(operation);
     }
 
@@ -211,6 +217,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
                     return;
                 case ConnectionEffect.ReleaseDevice(var device):
                     _effects.Dequeue();
+                    _described.Remove(device);
                     if (!_devices.Remove(device, out var actor)) continue;
                     actor.Tell(DeviceActor.Release.Instance);
                     return;
@@ -277,14 +284,15 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
 
     private void Open(HostBdf device, bool permissive) => Task.Run(() =>
     {
-        var function = _host.Pci.Open(device);
+        var accesses = new DeviceAccessLog();
+        var function = accesses.Watch(_host.Pci.Open(device));
         try
         {
             var policy = _settings.Devices.Of(device).Or(_host.Pci.PolicyOf(device)).Or(new ConfigPolicy(permissive));
             if (InterruptLine.ObjectionTo(function, policy, out var keepSilent) is { } objection) throw new PciFunctionUnavailableException(device, objection);
             if (keepSilent) policy = policy with { KeepLineSilent = true };
-            return new DeviceReady(function, policy, new VirtualConfigSpace(function, policy),
-                new MessageInterrupts(function, policy, _host.Pirqs.Open(_directory.Guest, device)));
+            return new DeviceActor.Ready(function, policy, new VirtualConfigSpace(function, policy),
+                new MessageInterrupts(function, policy, accesses.Watch(_host.Pirqs.Open(_directory.Guest, device))), accesses);
         }
         catch
         {
@@ -293,10 +301,10 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         }
     }).PipeTo(Self, success: ready => ready, failure: e => new ConnectionInput.DeviceRefused(device, e.Message));
 
-    private void OnDeviceReady(DeviceReady ready)
+    private void OnDeviceReady(DeviceActor.Ready ready)
     {
         var bdf = ready.Function.Bdf;
-        _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, ready.Function, ready.Config, ready.Interrupts), bdf.ToString());
+        _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, ready), bdf.ToString());
         Report(bdf, ready.Policy, ready.Config);
         OnInput(new ConnectionInput.DeviceOpened(new SlotCandidate(bdf, ready.Function.IsVirtualFunction, ready.Function.Bridges)));
         if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))

@@ -12,8 +12,11 @@ namespace XenPciBack.Actors;
 /// <param name="Device">The device it was aimed at; null if the guest has none at that address.</param>
 /// <param name="Register">The name of the register a config access begins in; empty where none is known.</param>
 /// <param name="Fields">What became of each field of a config access, in the order of the rules.</param>
+/// <param name="Accesses">What was done to the device, the trace's own looks at it included.</param>
+/// <param name="Description">The device as it was before this operation, the first one of it in this trace; then null.</param>
 public sealed record TracedOperation(
-    DateTimeOffset At, TimeSpan Took, DomainId Guest, HostBdf? Device, PciRequest Request, PciAnswer Answer, string Register, ImmutableArray<FieldOutcome> Fields);
+    DateTimeOffset At, TimeSpan Took, DomainId Guest, HostBdf? Device, PciRequest Request, PciAnswer Answer, string Register, ImmutableArray<FieldOutcome> Fields,
+    ImmutableArray<DeviceAccess> Accesses, DeviceDescription? Description);
 
 /// <summary>
 /// Takes the operations of one viewer, as many as the viewer can follow: who is too slow misses some, and no guest waits.

@@ -14,6 +14,7 @@ var root = new RootCommand("""
     ImagesCommand.Create(),
     CompareCommand.Create(),
     FuzzCommand.Create(),
+    ChurnCommand.Create(),
     ShellCommand.Create(),
     XenStoreTestsCommand.Create(),
 };

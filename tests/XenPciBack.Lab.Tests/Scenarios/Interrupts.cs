@@ -17,9 +17,9 @@ public partial class Interrupts(ITestOutputHelper log)
 
     [LabTheory]
     [MemberData(nameof(Releases))]
-    public async Task Packets_pass_both_ways_with_the_line_with_msi_and_with_msix(string release)
+    public async Task Packets_pass_both_ways_and_drivers_use_the_line_msi_and_msix(string release)
     {
-        await using var machine = await XenMachine.BootAsync(Release.Parse(release), ["e1000e", "rtl8139"], await LabDaemon.MountedAsync());
+        await using var machine = await XenMachine.BootAsync(Release.Parse(release), ["e1000e", "rtl8139", "pvscsi"], await LabDaemon.MountedAsync());
         await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
         await machine.DomainZero.JoinNetworkAsync("10.0.0.1/24");
 
@@ -37,10 +37,10 @@ public partial class Interrupts(ITestOutputHelper log)
         log.WriteLine($"-- {backend}");
         await ExchangeAsync(guest, "modprobe 8139cp", "8139cp", "-pirq ", lines: 1);
         await ExchangeAsync(guest, "modprobe e1000e IntMode=0", "e1000e", "-pirq ", lines: 1);
-        await ExchangeAsync(guest, "modprobe e1000e IntMode=1", "e1000e", "-msi ", lines: 1);
         // Last: under the kernel's backend a driver that is loaded again has lost MSI-X.
         await ExchangeAsync(guest, "modprobe e1000e IntMode=2", "e1000e", "-msi-x ", lines: 3);
-        var said = await guest.RunAsync("dmesg | grep -E 'pcifront|PCI frontend|pci 0000|e1000e|8139|eth0'");
+        await ScanDisksAsync(guest);
+        var said = await guest.RunAsync("dmesg | grep -E '^.[^]]*. (pcifront|pci |e1000e|8139cp|vmw_pvscsi|xen)'");
         await guest.DestroyAsync();
         return Time().Replace(said, "");
     }
@@ -55,22 +55,32 @@ public partial class Interrupts(ITestOutputHelper log)
             until [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]; do sleep 0.2; done
             ping -c 1 -w 60 10.0.0.1
             """);
-        var before = await InterruptsAsync(guest, kind, lines);
+        var before = await InterruptsAsync(guest, "eth0", kind, lines);
         var (sent, received) = (await CountAsync(guest, "tx_packets"), await CountAsync(guest, "rx_packets"));
         await guest.RunAsync($"ping -c {Pings} -i 0.2 -w 120 10.0.0.1");
         Assert.InRange(await CountAsync(guest, "tx_packets") - sent, Pings, int.MaxValue);
         Assert.InRange(await CountAsync(guest, "rx_packets") - received, Pings, int.MaxValue);
-        Assert.InRange(await InterruptsAsync(guest, kind, lines) - before, Pings, int.MaxValue);
+        Assert.InRange(await InterruptsAsync(guest, "eth0", kind, lines) - before, Pings, int.MaxValue);
         await guest.RunAsync($"ip link set eth0 down && rmmod {module}");
+    }
+
+    /// <summary>A SCSI adapter that QEMU gives MSI alone: each scan of its empty bus is 64 commands, and interrupts.</summary>
+    private async Task ScanDisksAsync(Guest guest)
+    {
+        await guest.RunAsync("modprobe vmw_pvscsi && until [ -e /sys/class/scsi_host/host0/scan ]; do sleep 0.2; done");
+        var before = await InterruptsAsync(guest, "vmw_pvscsi", "-msi ", lines: 1);
+        await guest.RunAsync("echo '- - -' > /sys/class/scsi_host/host0/scan");
+        Assert.InRange(await InterruptsAsync(guest, "vmw_pvscsi", "-msi ", lines: 1) - before, 1, int.MaxValue);
+        await guest.RunAsync("rmmod vmw_pvscsi");
     }
 
     private static async Task<int> CountAsync(Guest guest, string counter) =>
         int.Parse(await guest.RunAsync($"cat /sys/class/net/eth0/statistics/{counter}"), CultureInfo.InvariantCulture);
 
-    /// <summary>How often the card has interrupted the guest, over all its lines of /proc/interrupts.</summary>
-    private async Task<int> InterruptsAsync(Guest guest, string kind, int lines)
+    /// <summary>How often the device has interrupted the guest, over all its lines of /proc/interrupts.</summary>
+    private async Task<int> InterruptsAsync(Guest guest, string driver, string kind, int lines)
     {
-        var listing = (await guest.RunAsync("grep eth0 /proc/interrupts")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        var listing = (await guest.RunAsync($"grep {driver} /proc/interrupts")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
         foreach (var line in listing) log.WriteLine(line);
         Assert.Equal(lines, listing.Count(line => line.Contains(kind, StringComparison.Ordinal)));
         return listing.Sum(line => int.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture));

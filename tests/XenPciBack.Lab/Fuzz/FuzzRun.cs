@@ -1,8 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Text;
 using XenPciBack.Lab.Compare;
-using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
 
 namespace XenPciBack.Lab.Fuzz;
@@ -26,8 +24,7 @@ internal sealed record FuzzRun
     {
         await using var guest = await dom0.CreateGuestAsync("pv1", [device.Bdf],
             new GuestOptions { LoadPcifront = false, DeviceOptions = permissive ? "permissive=1" : "" });
-        var script = Encoding.UTF8.GetString(Initramfs.Script("raw-frontend.pl"));
-        await guest.RunAsync($"cat > /tmp/raw-frontend.pl << 'END_OF_PERL'\n{script}\nEND_OF_PERL\nmodprobe -a xen-gntalloc xen-evtchn");
+        await guest.RunAsync(RawFrontend.Install);
         await guest.RunAsync($"cat > /tmp/lines << 'END'\n{string.Join('\n', operations.Select(operation => operation.Line))}\nEND");
         var outcomes = await SendAsync(guest, operations);
 

@@ -1,0 +1,103 @@
+using System.Collections.Immutable;
+using XenPciBack.Protocol.Interrupts;
+using XenPciBack.Protocol.SharedPage;
+
+namespace XenPciBack.Protocol.ConfigSpace;
+
+public enum DeviceAccessKind
+{
+    /// <summary>A register was read.</summary>
+    Read,
+
+    /// <summary>A register was written.</summary>
+    Write,
+
+    /// <summary>A PIRQ was mapped for the MSI message.</summary>
+    MapMsi,
+
+    /// <summary>A PIRQ was mapped for one MSI-X message.</summary>
+    MapMsix,
+}
+
+/// <summary>One thing that was done to a device of the host while a request was performed.</summary>
+/// <param name="Offset">The register, or the entry of the MSI-X table.</param>
+/// <param name="Size">Bytes of the register; 0 for a mapping.</param>
+/// <param name="Value">What was read or written, or the PIRQ.</param>
+/// <param name="Error">As <see cref="IPciFunction"/> and <see cref="IPirqMap"/> have it; 0 for success.</param>
+public sealed record DeviceAccess(DeviceAccessKind Kind, int Offset, int Size, uint Value, int Error);
+
+/// <summary>What is done to one device, while somebody wants to know. Used on one thread at a time.</summary>
+public sealed class DeviceAccessLog
+{
+    private ImmutableArray<DeviceAccess>.Builder? _accesses;
+
+    public void Start() => _accesses = ImmutableArray.CreateBuilder<DeviceAccess>();
+
+    /// <summary>Everything since <see cref="Start"/>, in order.</summary>
+    public ImmutableArray<DeviceAccess> Stop()
+    {
+        var accesses = _accesses?.ToImmutable() ?? [];
+        _accesses = null;
+        return accesses;
+    }
+
+    /// <summary>The function as it is, but that its accesses are in this log.</summary>
+    public IPciFunction Watch(IPciFunction function) => new WatchedFunction(function, this);
+
+    /// <summary>The PIRQs as they are, but that their mapping is in this log.</summary>
+    public IPirqMap Watch(IPirqMap pirqs) => new WatchedPirqs(pirqs, this);
+
+    private sealed class WatchedFunction(IPciFunction function, DeviceAccessLog log) : IPciFunction
+    {
+        public HostBdf Bdf => function.Bdf;
+        public ushort VendorId => function.VendorId;
+        public ushort DeviceId => function.DeviceId;
+        public int ConfigSize => function.ConfigSize;
+        public bool IsVirtualFunction => function.IsVirtualFunction;
+        public ImmutableArray<HostBdf> Bridges => function.Bridges;
+        public bool DecodesMemory => function.DecodesMemory;
+        public ImmutableArray<PciResource> Resources => function.Resources;
+        public int Irq => function.Irq;
+        public ImmutableArray<string> LineSharers => function.LineSharers;
+        public byte CacheLineSize => function.CacheLineSize;
+
+        public PciOpError Read(int offset, int size, out uint value)
+        {
+            var error = function.Read(offset, size, out value);
+            log._accesses?.Add(new DeviceAccess(DeviceAccessKind.Read, offset, size, value, (int)error));
+            return error;
+        }
+
+        public PciOpError Write(int offset, int size, uint value)
+        {
+            var error = function.Write(offset, size, value);
+            log._accesses?.Add(new DeviceAccess(DeviceAccessKind.Write, offset, size, value, (int)error));
+            return error;
+        }
+
+        public string? TryReset() => function.TryReset();
+
+        public void Dispose() => function.Dispose();
+    }
+
+    private sealed class WatchedPirqs(IPirqMap pirqs, DeviceAccessLog log) : IPirqMap
+    {
+        public ImmutableArray<Pirq> Mapped => pirqs.Mapped;
+
+        public int MapMsi(out Pirq pirq)
+        {
+            var errno = pirqs.MapMsi(out pirq);
+            log._accesses?.Add(new DeviceAccess(DeviceAccessKind.MapMsi, 0, 0, (uint)pirq.Value, errno));
+            return errno;
+        }
+
+        public int MapMsix(ushort entry, ulong tableBar, out Pirq pirq)
+        {
+            var errno = pirqs.MapMsix(entry, tableBar, out pirq);
+            log._accesses?.Add(new DeviceAccess(DeviceAccessKind.MapMsix, entry, 0, (uint)pirq.Value, errno));
+            return errno;
+        }
+
+        public int UnmapAll() => pirqs.UnmapAll();
+    }
+}
