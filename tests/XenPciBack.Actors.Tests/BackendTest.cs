@@ -5,6 +5,7 @@ using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.XenStoreWire;
 using XenPciBack.Simulation;
+using XenPciBack.Simulation.Guests;
 using XenPciBack.Simulation.Pci.Devices;
 using XenPciBack.Simulation.Toolstack;
 using XenPciBack.XenStore;
@@ -24,6 +25,8 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
     protected static readonly HostBdf Nic = HostBdf.Parse("0000:03:00.0"), Sata = HostBdf.Parse("0000:00:1f.2"), Smbus = HostBdf.Parse("0000:00:1f.3"), Edu = HostBdf.Parse("0000:05:01.0");
 
     protected static readonly BackendSettings Settings = new(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromMilliseconds(200), StoreRetry: TimeSpan.FromMilliseconds(50));
+
+    protected const uint EnableMsi = 2, DisableMsi = 3, EnableMsix = 4, DisableMsix = 5;
 
     private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
     private XenHost? _host;
@@ -61,6 +64,19 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
     {
         await StopBackendAsync();
         await StartBackendAsync(settings: settings);
+    }
+
+    /// <summary>The same on a host where the test can step in at every access to one device and at every event.</summary>
+    protected async Task<Hooks> RestartWithHooksAsync(HostBdf device, BackendSettings? settings = null)
+    {
+        Hooks hooks = null!;
+        await StopBackendAsync();
+        await StartBackendAsync(host =>
+        {
+            hooks = new Hooks(new HookedPciHost(host.Pci, device), new HookedEventChannels(host.EventChannels));
+            return host with { Pci = hooks.Pci, EventChannels = hooks.Ports };
+        }, settings);
+        return hooks;
     }
 
     protected async Task StartBackendAsync(Func<XenHost, XenHost>? change = null, BackendSettings? settings = null)
@@ -105,6 +121,15 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
         Assert.Equal((0, false), (answer.Error, answer.TimedOut));
         return answer.Value;
     }
+
+    /// <summary>Asks something of the guest's first device, which is not about config space.</summary>
+    protected static Task<FrontendAnswer> AskAsync(SimulatedGuest guest, uint command) => guest.Frontend.SendAsync(new FrontendRequest(command, 0, 0, 0));
+
+    protected static Task<FrontendAnswer> EnableMsixAsync(SimulatedGuest guest, params ushort[] entries) =>
+        guest.Frontend.SendAsync(new FrontendRequest(EnableMsix, 0, 0, 0, Value: (uint)entries.Length) { MsixEntries = [.. entries] });
+
+    protected static async Task TurnOnMemoryAsync(SimulatedGuest guest) =>
+        Assert.Equal(0, (await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0006)).Error);
 
     protected static async Task EventuallyAsync<T>(T expected, Func<Task<T>> actual)
     {

@@ -1,13 +1,8 @@
-using XenPciBack.Simulation;
-using XenPciBack.Simulation.Guests;
-
 namespace XenPciBack.Actors.Tests;
 
 /// <summary>Message interrupts from the guest's page to the hypervisor's table of PIRQs, and back off it at every end.</summary>
 public class InterruptTests : BackendTest
 {
-    private const uint EnableMsi = 2, DisableMsi = 3, EnableMsix = 4, DisableMsix = 5;
-
     [Fact]
     public async Task A_guest_gets_a_pirq_for_each_msix_vector_and_gives_them_back()
     {
@@ -93,12 +88,4 @@ public class InterruptTests : BackendTest
         await StartBackendAsync();
         await EventuallyAsync(0, () => Xen.Pirqs.Mapped);
     }
-
-    private static Task<FrontendAnswer> AskAsync(SimulatedGuest guest, uint command) => guest.Frontend.SendAsync(new FrontendRequest(command, 0, 0, 0));
-
-    private static Task<FrontendAnswer> EnableMsixAsync(SimulatedGuest guest, params ushort[] entries) =>
-        guest.Frontend.SendAsync(new FrontendRequest(EnableMsix, 0, 0, 0, Value: (uint)entries.Length) { MsixEntries = [.. entries] });
-
-    private static async Task TurnOnMemoryAsync(SimulatedGuest guest) =>
-        Assert.Equal(0, (await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0006)).Error);
 }

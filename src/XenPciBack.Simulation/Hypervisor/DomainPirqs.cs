@@ -9,13 +9,13 @@ namespace XenPciBack.Simulation.Hypervisor;
 /// </summary>
 public sealed class DomainPirqs
 {
-    // Xen hands them out from the top of a domain's range.
-    private const int First = 55;
-
     private readonly Lock _lock = new();
     private readonly Dictionary<(DomainId Domain, Pirq Pirq), HostBdf> _mapped = [];
     private readonly Dictionary<(DomainId Domain, HostBdf Function), ImmutableArray<Pirq>> _onRecord = [];
     private readonly Queue<int> _failures = new();
+
+    /// <summary>The top of every domain's range, from which Xen hands them out downwards. Its option extra_guest_irqs raises it.</summary>
+    public int Highest { get; set; } = 55;
 
     /// <summary>PIRQs mapped now, of all domains. 0 when a backend has let go of everything.</summary>
     public int Mapped
@@ -59,7 +59,7 @@ public sealed class DomainPirqs
         {
             pirq = default;
             if (_failures.TryDequeue(out var errno) && errno != 0) return errno;
-            var number = First;
+            var number = Highest;
             while (_mapped.ContainsKey((domain, new Pirq(number)))) number--;
             if (number <= 0) return Errnos.ENOSPC;
             pirq = new Pirq(number);

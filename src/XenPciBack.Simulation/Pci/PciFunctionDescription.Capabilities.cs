@@ -16,6 +16,15 @@ public sealed partial class PciFunctionDescription
         return this;
     }
 
+    /// <summary>Vital product data: both registers keep what is written to them, and nothing is stored behind them.</summary>
+    public PciFunctionDescription VitalProductData(int at)
+    {
+        Capability(at, id: 0x03);
+        Registers.Define(at + 2, 2, 0, writable: 0xFFFF);
+        Registers.Define(at + 4, 4, 0, writable: 0xFFFFFFFF);
+        return this;
+    }
+
     /// <param name="vectors">Messages the device can send: 1, 2, 4, ... 32.</param>
     /// <param name="maskable">Per-vector mask and pending bits.</param>
     public PciFunctionDescription Msi(int at, int vectors = 1, bool is64Bit = true, bool maskable = false)

@@ -114,6 +114,16 @@ public sealed partial class PciFunctionDescription
         return this;
     }
 
+    /// <summary>Any register this description has no word for, or one that is other than usual.</summary>
+    /// <param name="value">After power-on.</param>
+    /// <param name="writable">The bits software can change.</param>
+    /// <param name="clearedByOne">The bits that writing 1 clears.</param>
+    public PciFunctionDescription Register(int at, int width, uint value, uint writable = 0, uint clearedByOne = 0)
+    {
+        Registers.Define(at, width, value, writable, clearedByOne);
+        return this;
+    }
+
     public PciFunctionDescription VirtualFunction()
     {
         Registers.Define(0x00, 4, 0xFFFFFFFF);

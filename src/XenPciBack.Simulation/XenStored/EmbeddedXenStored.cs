@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net.Sockets;
+using System.Text;
 using XenPciBack.Protocol.XenStoreWire;
 using XenPciBack.XenStore;
 
@@ -22,6 +23,12 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     private bool _isUp;
 
     private EmbeddedXenStored(string socketPath) => SocketPath = socketPath;
+
+    /// <summary>
+    /// A node was written, or removed if the value is null: every single change in its order, where a watch only tells that there
+    /// were some. Raised under the store's lock, so it must neither wait nor use a client.
+    /// </summary>
+    public event Action<XenStorePath, string?>? Changed;
 
     /// <summary>dom0's socket; what XENSTORED_PATH has to say.</summary>
     public string SocketPath { get; }
@@ -119,6 +126,8 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
             _core.Introduced += StartListening;
             _core.Released -= EndDomain;
             _core.Released += EndDomain;
+            _core.Changed -= Announce;
+            _core.Changed += Announce;
             foreach (var domid in _core.IntroducedDomains)
                 StartListening(domid);
         }
@@ -218,6 +227,8 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
             }
         }
     }
+
+    private void Announce(XenStorePath path, byte[]? value) => Changed?.Invoke(path, value is null ? null : Encoding.UTF8.GetString(value));
 
     private void Track(Task task)
     {

@@ -6,6 +6,9 @@ namespace XenPciBack.Simulation.XenStored;
 // Who hears of what.
 internal sealed partial class XenStoredCore
 {
+    /// <summary>A node was written, or removed if the value is null.</summary>
+    public event Action<XenStorePath, byte[]?>? Changed;
+
     private static StoreReply Watch(StoreClient client, ReadOnlySpan<byte> payload)
     {
         // A third string would be the depth, which C xenstored learns in 4.22.
@@ -32,6 +35,7 @@ internal sealed partial class XenStoredCore
 
     private void Fire(StoreChange change)
     {
+        Changed?.Invoke(change.Path, change.After?.Value);
         foreach (var client in _clients)
         {
             foreach (var watch in client.Watches)

@@ -36,6 +36,16 @@ public sealed class PciFunctionModelTests
     }
 
     [Fact]
+    public void Vital_product_data_is_found_and_a_register_of_ones_own_behaves_as_told()
+    {
+        var device = _host.Plug(new PciFunctionDescription(Bdf, 0x1234, 0x0001, 0xFF0000).VitalProductData(0x40).Register(0x60, 2, 0xF00F, writable: 0x00F0, clearedByOne: 0xF000));
+        Assert.Equal((0x40u, 0x03u), (device.Read(0x34, 1), device.Read(0x40, 1)));
+        device.Write(0x42, 2, 0x8010);
+        device.Write(0x60, 2, 0x50FF);
+        Assert.Equal((0x8010u, 0xA0FFu), (device.Read(0x42, 2), device.Read(0x60, 2)));
+    }
+
+    [Fact]
     public void The_rom_shows_its_size_and_can_be_enabled()
     {
         var nic = _host.Plug(Intel82574.At(Bdf));

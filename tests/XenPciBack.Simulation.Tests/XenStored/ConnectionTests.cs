@@ -218,6 +218,23 @@ public sealed class ConnectionTests : IAsyncLifetime
         Assert.Equal((value, keepState), (await after.ReadAsync(Node), await after.IsDomainIntroducedAsync(5)));
     }
 
+    [Fact]
+    public async Task Every_change_is_announced_in_its_order_also_after_a_restart()
+    {
+        var changes = new List<string>();
+        _xenstored.Changed += (path, value) => changes.Add($"{path}={value ?? "(gone)"}");
+        await _xenstored.RestartAsync(keepState: false);
+        await using var client = await XenStoreClient.ConnectAsync(_xenstored.Endpoint);
+        await client.WriteAsync(Node, "1");
+        await client.WriteAsync(Node, "1");
+        await client.TransactAsync(async tx =>
+        {
+            await client.WriteAsync(new("/other"), "2", tx);
+            await client.RemoveAsync(Node, tx);
+        });
+        Assert.Equal(["/node=1", "/node=1", "/other=2", "/node=(gone)"], changes);
+    }
+
     private async Task<Socket> ConnectRawAsync()
     {
         var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
