@@ -74,24 +74,15 @@ internal sealed class DeviceActor : ReceiveActor
     {
         var request = traced.Request;
         var description = traced.Describe ? Describe() : null;
-        var register = request.Code is PciOpCode.ConfRead or PciOpCode.ConfWrite ? (_names ??= RegisterNames.Of(_function)).NameOf(request.Offset) : "";
+        var register = request.Code is PciOpCode.ConfRead or PciOpCode.ConfWrite ? (_names ??= new RegisterNames(_function.ReadAll().AsSpan())).NameOf(request.Offset) : "";
         var fields = ImmutableArray.CreateBuilder<FieldOutcome>();
         _accesses.Start();
         var answer = Perform(request, fields);
         return new TracedAnswer(_function.Bdf, answer, register, fields.ToImmutable(), _accesses.Stop(), description);
     }
 
-    private DeviceDescription Describe()
-    {
-        var config = ImmutableArray.CreateBuilder<byte>(_function.ConfigSize);
-        for (var offset = 0; offset < _function.ConfigSize; offset += 4)
-        {
-            _function.Read(offset, 4, out var value);
-            for (var shift = 0; shift < 32; shift += 8) config.Add((byte)(value >> shift));
-        }
-        return new DeviceDescription(_function.Bdf, _function.VendorId, _function.DeviceId, _function.IsVirtualFunction, _function.Bridges, _function.Resources, _function.Irq,
-            _function.LineSharers, _function.CacheLineSize, _policy, _isFresh, config.MoveToImmutable());
-    }
+    private DeviceDescription Describe() => new(_function.Bdf, _function.VendorId, _function.DeviceId, _function.IsVirtualFunction, _function.Bridges,
+        _function.Resources, _function.Irq, _function.LineSharers, _function.CacheLineSize, _policy, _isFresh, _function.ReadAll());
 
     private PciAnswer Perform(PciRequest request, ICollection<FieldOutcome>? trace = null)
     {

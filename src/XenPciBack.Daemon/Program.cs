@@ -11,6 +11,7 @@ var root = new RootCommand("xenpciback - the PCI backend of a Xen host as a daem
     RunCommand.Create(),
     DemoCommand.Create(),
     TraceCommand.Create(),
+    ReplayCommand.Create(),
 };
 
 try

@@ -53,6 +53,7 @@ public sealed class HookedPciHost(IPciHost host, HostBdf hooked) : IPciHost
 
         public PciOpError Write(int offset, int size, uint value) => hooks.Writing(offset) ?? function.Write(offset, size, value);
 
+        public ImmutableArray<byte> ReadAll() => function.ReadAll();
         public string? TryReset() => function.TryReset();
         public void Dispose() => function.Dispose();
     }

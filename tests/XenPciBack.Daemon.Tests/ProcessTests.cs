@@ -66,6 +66,38 @@ public partial class ProcessTests
     }
 
     [Fact]
+    public async Task A_recording_of_the_demo_replays_without_a_difference_and_a_changed_one_shows_it()
+    {
+        var directory = Directory.CreateTempSubdirectory("xenpciback-");
+        var (socket, file) = (Path.Combine(directory.FullName, "xenstored"), Path.Combine(directory.FullName, "recording"));
+        using var demo = Start("demo", "--xenstored-socket", socket);
+        await WaitForLineAsync(demo, "Serving until Ctrl-C.");
+        using var trace = Start("trace", "--socket", socket + ".control", "--record", file, "web");
+        for (var i = 0; i < 4; i++) await WaitForLineAsync(trace, "Vendor ID");
+        // As Ctrl-C does.
+        using (var kill = Process.Start("kill", ["-INT", $"{trace.Id}"])) await kill.WaitForExitAsync();
+        await trace.WaitForExitAsync();
+        demo.Kill();
+        await demo.WaitForExitAsync();
+
+        var (exitCode, output, errors) = await RunAsync("replay", file);
+        Assert.Equal((0, ""), (exitCode, errors));
+        Assert.Matches(@"^\d+ operations replayed: no difference\.$", output.TrimEnd().Split('\n')[^1]);
+
+        var recorded = await File.ReadAllTextAsync(file);
+        await File.WriteAllTextAsync(file, recorded.Replace($"\"answer\":{0x10D38086}", "\"answer\":1", StringComparison.Ordinal));
+        (exitCode, output, _) = await RunAsync("replay", file);
+        Assert.Equal(1, exitCode);
+        Assert.Contains("recorded: err 0 value 1\n  now:      err 0 value 10d38086", output, StringComparison.Ordinal);
+
+        await File.WriteAllTextAsync(file, "{}\nnonsense\n");
+        (exitCode, _, errors) = await RunAsync("replay", file);
+        Assert.Equal(1, exitCode);
+        Assert.StartsWith($"xenpciback: {file}:2: is no line of a recording: ", errors, StringComparison.Ordinal);
+        directory.Delete(recursive: true);
+    }
+
+    [Fact]
     public async Task A_trace_without_a_daemon_says_where_it_looked()
     {
         var (exitCode, _, errors) = await RunAsync("trace", "--socket", "/nowhere/control");

@@ -13,18 +13,20 @@ internal static class TraceCommand
     {
         var subject = new Argument<string>("GUEST|BDF") { Description = "A guest's domain id or name, or a device as ssss:bb:dd.f; every guest if left out", DefaultValueFactory = _ => "" };
         var socket = new Option<string?>("--socket") { Description = "The daemon's control socket (default: as the settings say)", HelpName = "PATH" };
+        var record = new Option<string?>("--record") { Description = "Write the operations to a file too, for xenpciback replay; begin before the guest starts", HelpName = "FILE" };
         var config = new Option<string?>("--config") { Description = "The settings the daemon was started with", HelpName = "FILE" };
         var command = new Command("trace", """
             Show what guests ask of their devices, live: each operation with the register's name, its result and time, and for
             each field that is not simply the device's what was allowed, filtered or dropped, and the rule that says so.
             Nothing is traced while nobody looks.
-            """) { subject, socket, config };
-        command.SetAction((parse, stop) => RunAsync(parse.GetValue(subject)!, parse.GetValue(socket) ?? SettingsReader.Load(parse.GetValue(config)).ControlSocket, stop));
+            """) { subject, record, socket, config };
+        command.SetAction((parse, stop) => RunAsync(parse.GetValue(subject)!, parse.GetValue(socket) ?? SettingsReader.Load(parse.GetValue(config)).ControlSocket, parse.GetValue(record), stop));
         return command;
     }
 
-    private static async Task<int> RunAsync(string subject, string path, CancellationToken stop)
+    private static async Task<int> RunAsync(string subject, string path, string? record, CancellationToken stop)
     {
+        using var recording = record is null ? null : new StreamWriter(record);
         using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
@@ -43,6 +45,7 @@ internal static class TraceCommand
             {
                 var answer = JsonSerializer.Deserialize<ControlAnswer>(line, ControlJson.Options)!;
                 if (answer.Error is { } error) return Refuse(error, ExitCode.Failure);
+                recording?.WriteLine(line);
                 if (answer.Operation is { } operation) Console.WriteLine(operation.ToText());
             }
             return Refuse("the daemon has ended", ExitCode.Unavailable);

@@ -1,5 +1,8 @@
+using System.Collections.Immutable;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
 
 namespace XenPciBack.Daemon.Control;
 
@@ -7,9 +10,13 @@ namespace XenPciBack.Daemon.Control;
 /// <param name="Trace">A guest (domain id or name) or a device (ssss:bb:dd.f) whose operations are wanted; empty: all of them.</param>
 internal sealed record ControlRequest(string? Trace);
 
-/// <summary>One line of the daemon's answer; exactly one of the two is there.</summary>
+/// <summary>One line of the daemon's answer, and of a recording; exactly one of the three is there.</summary>
 /// <param name="Error">Why there will be nothing: the connection ends.</param>
-internal sealed record ControlAnswer(string? Error, TraceLine? Operation);
+/// <param name="Device">A device, before the first operation of it.</param>
+internal sealed record ControlAnswer(string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null);
+
+/// <summary>A device of a guest, as it was then.</summary>
+internal sealed record TracedDevice(int Guest, DeviceDescription Description);
 
 /// <summary>How lines of JSON are written, on the control socket and in recordings.</summary>
 internal static class ControlJson
@@ -17,6 +24,22 @@ internal static class ControlJson
     public static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web)
     {
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase) },
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase), new BdfText(), new BytesText() },
     };
+
+    private sealed class BdfText : JsonConverter<HostBdf>
+    {
+        public override HostBdf Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+            HostBdf.TryParse(reader.GetString(), out var bdf) ? bdf : throw new JsonException($"'{reader.GetString()}' is no PCI address; expected ssss:bb:dd.f");
+
+        public override void Write(Utf8JsonWriter writer, HostBdf value, JsonSerializerOptions options) => writer.WriteStringValue(value.ToString());
+    }
+
+    /// <summary>Config space is 4096 bytes: base64 keeps its line readable.</summary>
+    private sealed class BytesText : JsonConverter<ImmutableArray<byte>>
+    {
+        public override ImmutableArray<byte> Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => [.. reader.GetBytesFromBase64()];
+
+        public override void Write(Utf8JsonWriter writer, ImmutableArray<byte> value, JsonSerializerOptions options) => writer.WriteBase64StringValue(value.AsSpan());
+    }
 }

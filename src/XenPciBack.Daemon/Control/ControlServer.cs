@@ -77,7 +77,7 @@ internal sealed class ControlServer(string path, XenStoreClient store, IRequired
         var request = JsonSerializer.Deserialize<ControlRequest>(await ReadLineAsync(stream, stop).ConfigureAwait(false), ControlJson.Options);
         if (request?.Trace is not { } subject)
         {
-            await SendAsync(stream, new ControlAnswer("unknown request; expected {\"trace\": \"GUEST or BDF\"}", null), stop).ConfigureAwait(false);
+            await SendAsync(stream, new ControlAnswer("unknown request; expected {\"trace\": \"GUEST or BDF\"}"), stop).ConfigureAwait(false);
             return;
         }
         if (HostBdf.TryParse(subject, out var device))
@@ -87,7 +87,7 @@ internal sealed class ControlServer(string path, XenStoreClient store, IRequired
         else if (await FindGuestAsync(subject).ConfigureAwait(false) is { } guest)
             await TraceAsync(stream, new TraceSink(guest, null), stop).ConfigureAwait(false);
         else
-            await SendAsync(stream, new ControlAnswer($"there is no guest '{subject}'; expected a domain id, a name, or a device as ssss:bb:dd.f", null), stop).ConfigureAwait(false);
+            await SendAsync(stream, new ControlAnswer($"there is no guest '{subject}'; expected a domain id, a name, or a device as ssss:bb:dd.f"), stop).ConfigureAwait(false);
     }
 
     private async Task TraceAsync(NetworkStream stream, TraceSink sink, CancellationToken stop)
@@ -98,7 +98,11 @@ internal sealed class ControlServer(string path, XenStoreClient store, IRequired
         try
         {
             await foreach (var operation in sink.Operations.ReadAllAsync(closed.Token).ConfigureAwait(false))
-                await SendAsync(stream, new ControlAnswer(null, TraceLine.Of(operation, sink.TakeMissed())), closed.Token).ConfigureAwait(false);
+            {
+                if (operation.Description is { } device)
+                    await SendAsync(stream, new ControlAnswer(Device: new TracedDevice(operation.Guest.Value, device)), closed.Token).ConfigureAwait(false);
+                await SendAsync(stream, new ControlAnswer(Operation: TraceLine.Of(operation, sink.TakeMissed())), closed.Token).ConfigureAwait(false);
+            }
         }
         finally
         {

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Globalization;
 using System.Text;
 using XenPciBack.Actors;
@@ -15,10 +16,11 @@ namespace XenPciBack.Daemon.Control;
 /// <param name="Value">What the guest sent: the value to write, or a count of vectors.</param>
 /// <param name="Error">The answer's <c>err</c>.</param>
 /// <param name="Answer">The answer's <c>value</c>.</param>
+/// <param name="Accesses">What was done to the device.</param>
 /// <param name="Missed">Operations before this one that could not be followed.</param>
 internal sealed record TraceLine(
     DateTimeOffset At, double Microseconds, int Guest, string? Device, string Place, uint Code, int Offset, int Size, uint Value, IReadOnlyList<ushort> Entries,
-    int Error, uint Answer, IReadOnlyList<ushort> Vectors, string? Reason, string Register, IReadOnlyList<FieldOutcome> Fields, long Missed)
+    int Error, uint Answer, IReadOnlyList<ushort> Vectors, string? Reason, string Register, IReadOnlyList<FieldOutcome> Fields, ImmutableArray<DeviceAccess> Accesses, long Missed)
 {
     private static readonly string[] Names = ["read", "write", "enable_msi", "disable_msi", "enable_msix", "disable_msix"];
 
@@ -28,7 +30,7 @@ internal sealed record TraceLine(
         return new TraceLine(operation.At, operation.Took.TotalMicroseconds, operation.Guest.Value, operation.Device?.ToString(),
             string.Create(CultureInfo.InvariantCulture, $"{request.Segment:x4}:{request.Bus:x2}:{request.DevFn >> 3:x2}.{request.DevFn & 7}"),
             (uint)request.Code, request.Offset, request.Size, request.Value, request.MsixEntries,
-            (int)answer.Error, answer.Value, answer.Vectors, answer.Reason, operation.Register, operation.Fields, missed);
+            (int)answer.Error, answer.Value, answer.Vectors, answer.Reason, operation.Register, operation.Fields, operation.Accesses, missed);
     }
 
     /// <summary>One line for the operation, then one for each field that is not simply as the device has it.</summary>

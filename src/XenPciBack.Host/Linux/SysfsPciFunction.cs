@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Buffers.Text;
 using System.Collections.Immutable;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
@@ -105,6 +106,14 @@ internal sealed class SysfsPciFunction : IPciFunction
         Span<byte> bytes = stackalloc byte[sizeof(uint)];
         BinaryPrimitives.WriteUInt32LittleEndian(bytes, value);
         return Outcome(Interop.Libc.WriteAt(_config, bytes[..size], offset), size);
+    }
+
+    public ImmutableArray<byte> ReadAll()
+    {
+        var config = new byte[ConfigSize];
+        var read = Math.Max(0, Interop.Libc.ReadAt(_config, config, 0));
+        config.AsSpan(read).Fill(0xFF);
+        return ImmutableCollectionsMarshal.AsImmutableArray(config);
     }
 
     public string? TryReset()

@@ -75,6 +75,8 @@ public sealed class DeviceAccessLog
             return error;
         }
 
+        public ImmutableArray<byte> ReadAll() => function.ReadAll();
+
         public string? TryReset() => function.TryReset();
 
         public void Dispose() => function.Dispose();

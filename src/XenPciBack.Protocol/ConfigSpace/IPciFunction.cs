@@ -51,6 +51,9 @@ public interface IPciFunction : IDisposable
     /// </summary>
     PciOpError Read(int offset, int size, out uint value);
 
+    /// <summary>The registers as they are, <see cref="ConfigSize"/> bytes in one go; all ones where the device does not answer.</summary>
+    ImmutableArray<byte> ReadAll();
+
     /// <summary>Writes a register; the same rules as <see cref="Read"/>. A write above <see cref="ConfigSize"/> is dropped.</summary>
     PciOpError Write(int offset, int size, uint value);
 

@@ -83,16 +83,6 @@ public sealed class RegisterNames
         AddExtendedCapabilities(config);
     }
 
-    /// <summary>Reads the whole config space of a function for its names.</summary>
-    public static RegisterNames Of(IPciFunction function)
-    {
-        var config = new byte[function.ConfigSize];
-        for (var offset = 0; offset < config.Length; offset += 4)
-            if (function.Read(offset, 4, out var value) == SharedPage.PciOpError.Success)
-                BinaryPrimitives.WriteUInt32LittleEndian(config.AsSpan(offset), value);
-        return new RegisterNames(config);
-    }
-
     /// <summary>The register an offset lies in, such as "Command" or "MSI-X: Message Control"; empty where none is known.</summary>
     public string NameOf(int offset)
     {

@@ -23,6 +23,9 @@ public sealed record FrontendOptions
     /// <summary>Writes Initialised inside the transaction that publishes page and port, as Mini-OS does.</summary>
     public bool SwitchesStateInTransaction { get; init; }
 
+    /// <summary>Looks at every address of its buses when it connects; without that its requests are its owner's alone.</summary>
+    public bool LooksForDevices { get; init; } = true;
+
     /// <summary>Sets the flag that says it can process AER requests.</summary>
     public bool TakesAer { get; init; } = true;
 

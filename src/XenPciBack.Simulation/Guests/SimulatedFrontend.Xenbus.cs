@@ -91,7 +91,7 @@ public sealed partial class SimulatedFrontend
     private async Task ConnectAsync()
     {
         if (await ReadRootsAsync().ConfigureAwait(false) is not { } roots) return;
-        foreach (var (domain, bus) in roots)
+        foreach (var (domain, bus) in _options.LooksForDevices ? roots : [])
         {
             var found = await new PciScan(this, domain, bus).RunAsync().ConfigureAwait(false);
             Devices = [.. Devices.Concat(found).DistinctBy(d => d.Address).OrderBy(d => d.Address, StringComparer.Ordinal)];

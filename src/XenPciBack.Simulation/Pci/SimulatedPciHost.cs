@@ -102,6 +102,8 @@ public sealed class SimulatedPciHost : IPciHost
             return Outcome;
         }
 
+        public ImmutableArray<byte> ReadAll() => [.. Enumerable.Range(0, function.ConfigSize).Select(offset => (byte)function.Read(offset, 1))];
+
         public string? TryReset() => function.TryReset();
 
         public void Dispose()

@@ -130,6 +130,11 @@ public sealed class RecordedDevice
             }
         }
 
+        public ImmutableArray<byte> ReadAll()
+        {
+            lock (device._lock) return [.. device._registers];
+        }
+
         public string? TryReset() => null;
 
         public void Dispose() => onClose();

@@ -112,6 +112,14 @@ public sealed class SysfsPciHostTests : IDisposable
     }
 
     [Fact]
+    public void All_registers_can_be_read_in_one_go()
+    {
+        var config = ConfigOf(4096);
+        using var nic = Open(config);
+        Assert.Equal(config, nic.ReadAll());
+    }
+
+    [Fact]
     public void A_write_changes_exactly_its_own_bytes()
     {
         using var nic = Open(ConfigOf(256));
@@ -232,6 +240,7 @@ public sealed class SysfsPciHostTests : IDisposable
 
         var file = File.ReadAllBytes($"/sys/bus/pci/devices/{name}/config");
         Assert.Equal(file.Length, function.ConfigSize);
+        Assert.Equal(file[..0x40], function.ReadAll()[..0x40]);
         Assert.Equal(file[..0x40], Enumerable.Range(0, 0x40).Select(offset => (byte)Read(function, offset, 1).Value));
     }
 

@@ -18,6 +18,8 @@ public class Trace(ITestOutputHelper log)
         await using var guest = await dom0.CreateGuestAsync("pv1", [machine.Devices[0].Bdf]);
         await guest.RunAsync("modprobe e1000e && until ip link set eth0 up 2> /dev/null; do sleep 0.2; done");
 
+        // Under emulation the viewer's first lines take their time.
+        await dom0.WaitUntilAsync("the trace to show the driver's interrupts", "grep -q enable_msix /run/trace", TimeSpan.FromMinutes(2));
         var trace = await dom0.RunAsync("kill $(< /run/trace.pid); cat /run/trace");
         log.WriteLine(trace);
         Assert.Matches($@"{guest.DomainId} {machine.Devices[0].Bdf} read +000/4 Vendor ID += 10d38086", trace);

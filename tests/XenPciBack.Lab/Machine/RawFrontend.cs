@@ -34,7 +34,7 @@ public sealed class RawFrontend
             for try in $(seq 600); do [ $(wc -l < /tmp/out) -ge {_answers} ] && break; sleep 0.1; done
             sed -n {_answers}p /tmp/out
             """);
-        return answer.Length > 0 ? answer.Split(' ') : throw new LabException($"guest {_guest.Name}: no answer to: {line}\n{await _guest.RunAsync("cat /tmp/out")}");
+        return answer.Trim() is { Length: > 0 } words ? words.Split(' ') : throw new LabException($"guest {_guest.Name}: no answer to: {line}\n{await _guest.RunAsync("cat /tmp/out")}");
     }
 
     /// <summary>A request; the answer is its error and its value.</summary>

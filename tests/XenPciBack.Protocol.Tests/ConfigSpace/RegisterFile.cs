@@ -46,6 +46,8 @@ internal sealed class RegisterFile : IPciFunction
         return PciOpError.Success;
     }
 
+    public ImmutableArray<byte> ReadAll() => [.. _bytes];
+
     public string? TryReset() => CanReset ? null : "the host knows no way to reset it";
 
     public void Dispose() { }
