@@ -57,11 +57,12 @@ internal sealed record TraceLine(
     {
         get
         {
-            if (Error != 0) return string.Create(CultureInfo.InvariantCulture, $"err {Error}{(Reason is null ? "" : ", " + Reason)}");
+            var written = Code == (uint)PciOpCode.ConfWrite ? $"<- {Hex(Value, Size)} " : "";
+            if (Error != 0) return string.Create(CultureInfo.InvariantCulture, $"{written}err {Error}{(Reason is null ? "" : ", " + Reason)}");
             return (PciOpCode)Code switch
             {
                 PciOpCode.ConfRead => "= " + Hex(Answer, Size),
-                PciOpCode.ConfWrite => "<- " + Hex(Value, Size),
+                PciOpCode.ConfWrite => written,
                 PciOpCode.EnableMsi => string.Create(CultureInfo.InvariantCulture, $"PIRQ {Answer}"),
                 PciOpCode.EnableMsix => $"PIRQs {string.Join(' ', Vectors)}",
                 _ => "done",

@@ -16,7 +16,7 @@ public static class InterruptLine
     public static string? ObjectionTo(IPciFunction function, ConfigPolicy policy, out bool keepSilent)
     {
         keepSilent = false;
-        if (function.LineSharers.IsEmpty || policy.AllowSharedLine) return null;
+        if (function.LineSharers.IsEmpty || policy.AllowSharedLine || !UsesALine(function)) return null;
         var line = $"it shares interrupt line {function.Irq} with {string.Join(", ", function.LineSharers)} of this host, which its interrupts would take down";
         if (CapabilityList.Find(function, CapabilityId.Msi) == 0 && CapabilityList.Find(function, CapabilityId.Msix) == 0)
             return $"{line}, and it has neither MSI nor MSI-X; move one of the two to another slot, or set allow-shared-line for this device";
@@ -24,6 +24,12 @@ public static class InterruptLine
         keepSilent = true;
         return null;
     }
+
+    // A bridge passes on the lines of what is behind it, and a virtual function has none.
+    private static bool UsesALine(IPciFunction function) =>
+        !function.IsVirtualFunction
+        && function.Read(Register.HeaderType, 1, out var headerType) == PciOpError.Success && (headerType & 0x7F) == 0
+        && function.Read(Register.InterruptPin, 1, out var pin) == PciOpError.Success && pin != 0;
 
     // Functions from before PCI 2.3 do not have the bit.
     private static bool CanBeSilenced(IPciFunction function)

@@ -4,14 +4,15 @@
 #   op CMD DOMAIN BUS DEVFN OFFSET SIZE VALUE [ENTRY...]    one request; numbers in decimal, ENTRY are MSI-X table entries
 #      answer: ERR VALUE [VECTOR...], and "changed" behind it where the backend has touched a field that is not its own
 #   bind                  binds the PIRQ in the last answer's VALUE to an event channel; answer: PORT
-#   poke ADDRESS VALUE    writes 4 bytes to memory of the device; answer: ok
+#   poke ADDRESS VALUE    writes 4 bytes, at most 65536, to memory of the device; answer: ok
 #
 # One line of answer to each line. xen/interface/io/pciif.h has the page, uapi/xen/{gntalloc,evtchn,privcmd}.h the ioctls.
 use strict;
 use warnings;
 
 my $PAGE = 4096;
-my ($SYS_READ, $SYS_MMAP) = (0, 9);
+my ($SYS_READ, $SYS_MMAP, $SYS_IOCTL) = (0, 9, 16);
+my $FIONREAD = 0x541b;
 my ($ALLOC_GREF, $BIND_UNBOUND_PORT, $NOTIFY, $HYPERCALL) = (0x184705, 0x44502, 0x44504, 0x305000);
 my ($XS_READ, $XS_START, $XS_END, $XS_WRITE) = (2, 6, 7, 11);
 my ($WRITABLE, $EVENT_CHANNEL_OP, $BIND_PIRQ) = (1, 32, 2);
@@ -162,6 +163,9 @@ sub poke_device {
     my ($address, $value) = @_;
     open(my $memory, '+<', '/dev/mem') or return "/dev/mem: $!";
     my $start = $address - $address % $PAGE;
-    poke(map_memory($memory, $PAGE, $start) + $address - $start, pack('V', $value));
+    # A device's register wants one store of four bytes, where a read(2) would make four: FIONREAD stores how much is in a pipe.
+    pipe(my $full, my $filler) or die "pipe: $!\n";
+    syswrite($filler, "\0" x $value);
+    syscall($SYS_IOCTL, fileno($full), $FIONREAD, map_memory($memory, $PAGE, $start) + $address - $start) == 0 or return "poke $address: $!";
     return 'ok';
 }

@@ -46,6 +46,13 @@ public class InterruptLineTests
     }
 
     [Fact]
+    public void A_bridge_and_a_device_without_a_pin_have_no_line_of_their_own()
+    {
+        Assert.Null(InterruptLine.ObjectionTo(Device(shared: true, withMsi: false).Poke(0x0E, 1, 0x81), new ConfigPolicy(), out _));
+        Assert.Null(InterruptLine.ObjectionTo(Device(shared: true, withMsi: false).Poke(0x3D, 1, 0), new ConfigPolicy(), out _));
+    }
+
+    [Fact]
     public void A_device_that_cannot_be_silenced_is_refused()
     {
         var device = Device(shared: true, withMsi: true);
