@@ -81,8 +81,7 @@ internal sealed class DeviceActor : ReceiveActor
         return new TracedAnswer(_function.Bdf, answer, register, fields.ToImmutable(), _accesses.Stop(), description);
     }
 
-    private DeviceDescription Describe() => new(_function.Bdf, _function.VendorId, _function.DeviceId, _function.IsVirtualFunction, _function.Bridges,
-        _function.Resources, _function.Irq, _function.LineSharers, _function.CacheLineSize, _policy, _isFresh, _function.ReadAll());
+    private DeviceDescription Describe() => new(_function.Facts, _function.Irq, _policy, _isFresh, _function.ReadAll());
 
     private PciAnswer Perform(PciRequest request, ICollection<FieldOutcome>? trace = null)
     {

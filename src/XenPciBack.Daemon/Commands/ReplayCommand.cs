@@ -78,7 +78,7 @@ internal static class ReplayCommand
                 try
                 {
                     var answer = JsonSerializer.Deserialize<ControlAnswer>(line, ControlJson.Options);
-                    if (answer?.Device is { } device) devices.TryAdd((device.Guest, device.Description.Bdf), device.Description);
+                    if (answer?.Device is { } device) devices.TryAdd((device.Guest, device.Description.Facts.Bdf), device.Description);
                     if (answer?.Operation is { } operation) operations.Add(operation);
                     if (operations is [.., { Missed: > 0 } gap]) return (null, $"{file}:{index + 1}: {gap.Missed} operations are missing here; what follows cannot be replayed");
                 }

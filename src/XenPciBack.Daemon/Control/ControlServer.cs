@@ -66,9 +66,9 @@ internal sealed class ControlServer(string path, XenStoreClient store, IRequired
         {
             await AnswerAsync(stream, stop).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is IOException or JsonException or OperationCanceledException)
+        catch (Exception e) when (e is IOException or JsonException or OperationCanceledException or XenStoreException)
         {
-            // The client is gone, or never spoke this language.
+            // The client is gone, or never spoke this language; or the guest it named could not be looked up, and it sees the end.
         }
     }
 

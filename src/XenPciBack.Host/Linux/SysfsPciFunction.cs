@@ -23,17 +23,14 @@ internal sealed class SysfsPciFunction : IPciFunction
 
     private SysfsPciFunction(HostBdf bdf, string directory, string kernelIrqs, byte cacheLineSize, Action onClose)
     {
-        (Bdf, _directory, CacheLineSize, _onClose) = (bdf, directory, cacheLineSize, onClose);
-        VendorId = ReadHexId("vendor");
-        DeviceId = ReadHexId("device");
-        Resources = [.. File.ReadLines($"{directory}/resource").Take(7).Select(ParseResource)];
-        IsVirtualFunction = Path.Exists($"{directory}/physfn");
-        Bridges = [.. BridgesAbove(bdf, directory)];
-        ConfigSize = new FileInfo($"{directory}/config").Length >= ExtendedSize ? ExtendedSize : ConventionalSize;
+        (_directory, _onClose) = (directory, onClose);
+        var isVirtualFunction = Path.Exists($"{directory}/physfn");
         _config = File.OpenHandle($"{directory}/config", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
         _irq = File.OpenHandle($"{directory}/irq", FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
-        LineSharers = [.. SharersOf(kernelIrqs)];
-        if (IsVirtualFunction) _physicalConfig = File.OpenHandle($"{directory}/physfn/config", FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+        if (isVirtualFunction) _physicalConfig = File.OpenHandle($"{directory}/physfn/config", FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+        Facts = new PciFunctionFacts(bdf, ReadHexId("vendor"), ReadHexId("device"),
+            new FileInfo($"{directory}/config").Length >= ExtendedSize ? ExtendedSize : ConventionalSize, isVirtualFunction, [.. BridgesAbove(bdf, directory)],
+            [.. File.ReadLines($"{directory}/resource").Take(7).Select(ParseResource)], [.. SharersOf(kernelIrqs)], cacheLineSize);
     }
 
     /// <param name="kernelIrqs">/sys/kernel/irq: who listens on which line.</param>
@@ -54,13 +51,7 @@ internal sealed class SysfsPciFunction : IPciFunction
         }
     }
 
-    public HostBdf Bdf { get; }
-    public ushort VendorId { get; }
-    public ushort DeviceId { get; }
-    public int ConfigSize { get; }
-    public bool IsVirtualFunction { get; }
-    public ImmutableArray<HostBdf> Bridges { get; }
-    public ImmutableArray<PciResource> Resources { get; }
+    public PciFunctionFacts Facts { get; }
 
     public bool DecodesMemory
     {
@@ -72,10 +63,6 @@ internal sealed class SysfsPciFunction : IPciFunction
             return Interop.Libc.ReadAt(_physicalConfig ?? _config, low, command) == 1 && (low[0] & memory) != 0;
         }
     }
-
-    public ImmutableArray<string> LineSharers { get; }
-
-    public byte CacheLineSize { get; }
 
     public int Irq
     {
@@ -90,7 +77,7 @@ internal sealed class SysfsPciFunction : IPciFunction
     public PciOpError Read(int offset, int size, out uint value)
     {
         value = uint.MaxValue >> (32 - 8 * size);
-        if (offset >= ConfigSize) return PciOpError.Success;
+        if (offset >= Facts.ConfigSize) return PciOpError.Success;
 
         // One system call of the register's own width: the kernel turns it into one bus access of that width.
         Span<byte> bytes = stackalloc byte[sizeof(uint)];
@@ -101,7 +88,7 @@ internal sealed class SysfsPciFunction : IPciFunction
 
     public PciOpError Write(int offset, int size, uint value)
     {
-        if (offset >= ConfigSize) return PciOpError.Success;
+        if (offset >= Facts.ConfigSize) return PciOpError.Success;
 
         Span<byte> bytes = stackalloc byte[sizeof(uint)];
         BinaryPrimitives.WriteUInt32LittleEndian(bytes, value);
@@ -110,7 +97,7 @@ internal sealed class SysfsPciFunction : IPciFunction
 
     public ImmutableArray<byte> ReadAll()
     {
-        var config = new byte[ConfigSize];
+        var config = new byte[Facts.ConfigSize];
         var read = Math.Max(0, Interop.Libc.ReadAt(_config, config, 0));
         config.AsSpan(read).Fill(0xFF);
         return ImmutableCollectionsMarshal.AsImmutableArray(config);

@@ -49,17 +49,9 @@ public sealed class DeviceAccessLog
 
     private sealed class WatchedFunction(IPciFunction function, DeviceAccessLog log) : IPciFunction
     {
-        public HostBdf Bdf => function.Bdf;
-        public ushort VendorId => function.VendorId;
-        public ushort DeviceId => function.DeviceId;
-        public int ConfigSize => function.ConfigSize;
-        public bool IsVirtualFunction => function.IsVirtualFunction;
-        public ImmutableArray<HostBdf> Bridges => function.Bridges;
+        public PciFunctionFacts Facts => function.Facts;
         public bool DecodesMemory => function.DecodesMemory;
-        public ImmutableArray<PciResource> Resources => function.Resources;
         public int Irq => function.Irq;
-        public ImmutableArray<string> LineSharers => function.LineSharers;
-        public byte CacheLineSize => function.CacheLineSize;
 
         public PciOpError Read(int offset, int size, out uint value)
         {

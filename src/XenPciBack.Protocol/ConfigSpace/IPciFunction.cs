@@ -9,22 +9,18 @@ namespace XenPciBack.Protocol.ConfigSpace;
 /// </summary>
 public interface IPciFunction : IDisposable
 {
-    HostBdf Bdf { get; }
+    /// <summary>What the host knows of the function; the same as long as it is open.</summary>
+    PciFunctionFacts Facts { get; }
 
-    /// <summary>Vendor id as the host kernel caches it; valid for SR-IOV VFs, whose register reads 0xFFFF.</summary>
-    ushort VendorId { get; }
-
-    /// <summary>Device id as the host kernel caches it.</summary>
-    ushort DeviceId { get; }
-
-    /// <summary>Bytes of config space the host can reach: 256 or 4096.</summary>
-    int ConfigSize { get; }
-
-    /// <summary>SR-IOV virtual function.</summary>
-    bool IsVirtualFunction { get; }
-
-    /// <summary>The bridges between the root bus and the function.</summary>
-    ImmutableArray<HostBdf> Bridges { get; }
+    HostBdf Bdf => Facts.Bdf;
+    ushort VendorId => Facts.VendorId;
+    ushort DeviceId => Facts.DeviceId;
+    int ConfigSize => Facts.ConfigSize;
+    bool IsVirtualFunction => Facts.IsVirtualFunction;
+    ImmutableArray<HostBdf> Bridges => Facts.Bridges;
+    ImmutableArray<PciResource> Resources => Facts.Resources;
+    ImmutableArray<string> LineSharers => Facts.LineSharers;
+    byte CacheLineSize => Facts.CacheLineSize;
 
     /// <summary>
     /// The memory bit of the command register as it is in hardware, read anew at each call. A VF has none of its own: the bit of
@@ -32,17 +28,8 @@ public interface IPciFunction : IDisposable
     /// </summary>
     bool DecodesMemory { get; }
 
-    /// <summary>The host's resource table: BAR 0..5, then the expansion ROM; always 7 entries, empty ones included.</summary>
-    ImmutableArray<PciResource> Resources { get; }
-
     /// <summary>The host's current Linux IRQ number of the device, 0 if it has none. Read anew at each call.</summary>
     int Irq { get; }
-
-    /// <summary>The names of host drivers that listen on <see cref="Irq"/> too, as they were when the function was opened.</summary>
-    ImmutableArray<string> LineSharers { get; }
-
-    /// <summary>The host's cache line size in units of 4 bytes, as the PCI register counts it.</summary>
-    byte CacheLineSize { get; }
 
     /// <summary>
     /// Reads a register. <paramref name="size"/> is 1, 2 or 4 and <paramref name="offset"/> a multiple of it below 4096. Above
@@ -61,6 +48,19 @@ public interface IPciFunction : IDisposable
     /// <returns>null if it was reset, else why not, in words for a log.</returns>
     string? TryReset();
 }
+
+/// <summary>What the host knows of a function without asking it, as it was when the function was opened.</summary>
+/// <param name="VendorId">As the host kernel caches it; valid for SR-IOV VFs, whose register reads 0xFFFF.</param>
+/// <param name="DeviceId">As the host kernel caches it.</param>
+/// <param name="ConfigSize">Bytes of config space the host can reach: 256 or 4096.</param>
+/// <param name="IsVirtualFunction">SR-IOV virtual function.</param>
+/// <param name="Bridges">Those between the root bus and the function.</param>
+/// <param name="Resources">BAR 0..5, then the expansion ROM; always 7 entries, empty ones included.</param>
+/// <param name="LineSharers">The names of host drivers that listen on the function's INTx line too.</param>
+/// <param name="CacheLineSize">The host's, in units of 4 bytes, as the PCI register counts it.</param>
+public sealed record PciFunctionFacts(
+    HostBdf Bdf, ushort VendorId, ushort DeviceId, int ConfigSize, bool IsVirtualFunction, ImmutableArray<HostBdf> Bridges, ImmutableArray<PciResource> Resources,
+    ImmutableArray<string> LineSharers, byte CacheLineSize);
 
 /// <summary>
 /// One line of the host's resource table (sysfs <c>resource</c>): first and last address, and the kernel's flags

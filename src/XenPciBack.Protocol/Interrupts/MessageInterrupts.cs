@@ -97,8 +97,7 @@ public sealed class MessageInterrupts
         if (_msix == 0) return MsixFailed(Errnos.EINVAL, "the device has no MSI-X");
         if (!IsInD0) return MsixFailed(Errnos.EINVAL, "the device is not in power state D0");
         if (count > _tableEntries) return MsixFailed(Errnos.ENOSPC, "more vectors than its table has entries");
-        if (request.MsixEntries.Any(entry => entry >= _tableEntries)) return MsixFailed(Errnos.EINVAL, "an entry lies outside its table");
-        if (request.MsixEntries.Distinct().Count() != request.MsixEntries.Length) return MsixFailed(Errnos.EINVAL, "an entry was asked for twice");
+        if (ObjectionTo(request.MsixEntries) is { } objection) return MsixFailed(Errnos.EINVAL, objection);
         if (_tableBar == 0) return MsixFailed(Errnos.EINVAL, "the BAR of its table has no address");
 
         var vectors = ImmutableArray.CreateBuilder<ushort>(request.MsixEntries.Length);
@@ -117,6 +116,18 @@ public sealed class MessageInterrupts
         Change(_msix + Control, MsixEnable | MsixMaskAll, MsixEnable);
         _kind = Kind.Msix;
         return new PciAnswer(PciOpError.Success, 0, vectors.MoveToImmutable());
+    }
+
+    // Plain loops: the first use of a generic query costs a tenth of the guest's patience on a slow host.
+    private string? ObjectionTo(ImmutableArray<ushort> entries)
+    {
+        for (var i = 0; i < entries.Length; i++)
+        {
+            if (entries[i] >= _tableEntries) return "an entry lies outside its table";
+            for (var j = 0; j < i; j++)
+                if (entries[i] == entries[j]) return "an entry was asked for twice";
+        }
+        return null;
     }
 
     // Linux 6.1's frontend sends disable_msi for MSI-X too, because its core has forgotten by then which one it was. A guest has

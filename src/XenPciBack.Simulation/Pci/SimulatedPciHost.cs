@@ -74,19 +74,12 @@ public sealed class SimulatedPciHost : IPciHost
     {
         private int _disposed;
 
-        public HostBdf Bdf => function.Bdf;
-        public ushort VendorId => function.VendorId;
-        public ushort DeviceId => function.DeviceId;
-        public int ConfigSize => function.ConfigSize;
-        public bool IsVirtualFunction => function.IsVirtualFunction;
-        public ImmutableArray<HostBdf> Bridges => function.Bridges;
+        public PciFunctionFacts Facts { get; } = new(function.Bdf, function.VendorId, function.DeviceId, function.ConfigSize, function.IsVirtualFunction,
+            function.Bridges, function.Resources, function.LineSharers, CacheLineSize: 16);
 
         // The physical function of a simulated VF is not in the machine; its driver would have memory decoding on.
         public bool DecodesMemory => function.IsVirtualFunction || (function.Read(0x04, 2) & 0x2) != 0;
-        public ImmutableArray<PciResource> Resources => function.Resources;
         public int Irq => function.Irq;
-        public ImmutableArray<string> LineSharers => function.LineSharers;
-        public byte CacheLineSize => 16;
 
         public PciOpError Read(int offset, int size, out uint value)
         {
@@ -108,7 +101,7 @@ public sealed class SimulatedPciHost : IPciHost
 
         public void Dispose()
         {
-            if (Interlocked.Exchange(ref _disposed, 1) == 0) host._given.TryRemove(Bdf, out _);
+            if (Interlocked.Exchange(ref _disposed, 1) == 0) host._given.TryRemove(function.Bdf, out _);
         }
 
         private PciOpError Outcome => function.IsPresent ? PciOpError.Success : PciOpError.DeviceNotFound;

@@ -98,17 +98,9 @@ public sealed class RecordedDevice
 
     private sealed class Function(RecordedDevice device, Action onClose) : IPciFunction
     {
-        public HostBdf Bdf => device.Description.Bdf;
-        public ushort VendorId => device.Description.VendorId;
-        public ushort DeviceId => device.Description.DeviceId;
-        public int ConfigSize => device.Description.Config.Length;
-        public bool IsVirtualFunction => device.Description.IsVirtualFunction;
-        public ImmutableArray<HostBdf> Bridges => device.Description.Bridges;
-        public bool DecodesMemory => IsVirtualFunction || (device.Load(0x04, 2) & 0x2) != 0;
-        public ImmutableArray<PciResource> Resources => device.Description.Resources;
+        public PciFunctionFacts Facts => device.Description.Facts;
+        public bool DecodesMemory => Facts.IsVirtualFunction || (device.Load(0x04, 2) & 0x2) != 0;
         public int Irq => device.Description.Irq;
-        public ImmutableArray<string> LineSharers => device.Description.LineSharers;
-        public byte CacheLineSize => device.Description.CacheLineSize;
 
         public PciOpError Read(int offset, int size, out uint value)
         {

@@ -235,7 +235,7 @@ public sealed class SysfsPciHostTests : IDisposable
     public void A_function_of_this_machine_reads_the_same_as_its_config_file()
     {
         var name = RealPciFactAttribute.AnyDevice!;
-        using var function = SysfsPciFunction.Open(HostBdf.Parse(name), $"/sys/bus/pci/devices/{name}", "/sys/kernel/irq", cacheLineSize: 16, onClose: () => { });
+        using IPciFunction function = SysfsPciFunction.Open(HostBdf.Parse(name), $"/sys/bus/pci/devices/{name}", "/sys/kernel/irq", cacheLineSize: 16, onClose: () => { });
         Assert.Equal((PciOpError.Success, (uint)(function.DeviceId << 16 | function.VendorId)), Read(function, 0, 4));
 
         var file = File.ReadAllBytes($"/sys/bus/pci/devices/{name}/config");

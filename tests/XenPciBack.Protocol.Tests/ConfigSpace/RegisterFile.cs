@@ -22,9 +22,7 @@ internal sealed class RegisterFile : IPciFunction
     public HostBdf Bdf { get; } = HostBdf.Parse("0000:03:00.0");
     public ushort VendorId { get; init; } = 0x8086;
     public ushort DeviceId { get; init; } = 0x10D3;
-    public int ConfigSize => 4096;
-    public bool IsVirtualFunction => false;
-    public ImmutableArray<HostBdf> Bridges => [];
+    public PciFunctionFacts Facts => new(Bdf, VendorId, DeviceId, ConfigSize: 4096, IsVirtualFunction: false, Bridges: [], Resources, LineSharers, CacheLineSize);
     public bool DecodesMemory => (Peek(0x04, 2) & 0x2) != 0;
     public ImmutableArray<PciResource> Resources { get; init; } = [.. new PciResource[7]];
     public int Irq { get; set; } = 0x1A;
