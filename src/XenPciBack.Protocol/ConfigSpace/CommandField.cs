@@ -11,13 +11,14 @@ internal sealed class CommandField : ConfigField
     private const uint MinimumLatency = 16, DefaultLatency = 64;
 
     private readonly ConfigPolicy _policy;
+    private readonly PowerState _power;
     private uint _shadow;
     private bool _enabled;
     private bool _busMaster;
 
-    public CommandField(IPciFunction function, ConfigPolicy policy) : base(function, Register.Command, 2)
+    public CommandField(IPciFunction function, ConfigPolicy policy, PowerState power) : base(function, Register.Command, 2)
     {
-        _policy = policy;
+        (_policy, _power) = (policy, power);
         if (policy.KeepLineSilent) ChangeHardware(CommandBits.IntxDisable, CommandBits.IntxDisable);
         Function.Read(Offset, Size, out _shadow);
         // Set only if an earlier daemon has served the guest that has the function now.
@@ -61,6 +62,8 @@ internal sealed class CommandField : ConfigField
 
     private PciOpError Enable()
     {
+        // A function that sleeps would decode nothing; one that does not wake up is decoded all the same, as the host's kernel does.
+        _power.Set(PowerState.D0);
         // The host decides what to decode from the resources the function has, whichever bit the guest asked for.
         var wanted = 0u;
         for (var i = 0; i < Function.Resources.Length; i++)

@@ -19,6 +19,7 @@ public sealed class VirtualConfigSpace
 
     private readonly IPciFunction _function;
     private readonly ConfigPolicy _policy;
+    private readonly PowerState _power;
     private readonly List<ConfigField> _fields = [];
     private readonly SavedConfig _saved;
 
@@ -26,7 +27,7 @@ public sealed class VirtualConfigSpace
     /// <exception cref="NotSupportedException">Another header type (CardBus).</exception>
     public VirtualConfigSpace(IPciFunction function, ConfigPolicy policy)
     {
-        (_function, _policy) = (function, policy);
+        (_function, _policy, _power) = (function, policy, new PowerState(function));
         _saved = new SavedConfig(function, policy);
         AddHeader();
         AddBars();
@@ -84,7 +85,8 @@ public sealed class VirtualConfigSpace
     /// <returns>null if the function was reset, else why not.</returns>
     public string? Release()
     {
-        foreach (var power in _fields.OfType<PowerControlField>()) power.Release();
+        // A reset and a restore have to find a function that listens.
+        _power.Set(PowerState.D0);
         foreach (var interrupts in _fields.OfType<MessageControlField>()) interrupts.Release();
         var notReset = _function.TryReset();
         _saved.Restore();
@@ -107,7 +109,7 @@ public sealed class VirtualConfigSpace
     {
         Add(new HostValueField(_function, Register.VendorId, 2, () => _function.VendorId));
         Add(new HostValueField(_function, Register.DeviceId, 2, () => _function.DeviceId));
-        Add(new CommandField(_function, _policy));
+        Add(new CommandField(_function, _policy, _power));
         Add(new HostValueField(_function, Register.InterruptLine, 1, () => (uint)_function.Irq & 0xFF));
         Add(new ConfigField(_function, Register.InterruptPin, 1));
         Add(new RawField(_function, Register.CacheLineSize, 1));
@@ -138,7 +140,7 @@ public sealed class VirtualConfigSpace
         AddCapability(CapabilityId.PowerManagement, at =>
         [
             new PowerCapabilitiesField(_function, at + 2),
-            new PowerControlField(_function, at),
+            new PowerControlField(_function, at, _power),
             new ConfigField(_function, at + 6, 1),
             new ConfigField(_function, at + 7, 1),
         ]);

@@ -20,7 +20,7 @@ public sealed class MessageInterrupts
     private readonly bool _keepLineSilent;
     private readonly int _msi;
     private readonly int _msix;
-    private readonly int _power;
+    private readonly PowerState _power;
 
     // Read once, before the guest has touched anything: later the hardware is not to be trusted with it (XSA-337).
     private readonly int _tableEntries;
@@ -41,7 +41,7 @@ public sealed class MessageInterrupts
         (_function, _pirqs, _keepLineSilent) = (function, pirqs, policy.KeepLineSilent);
         _msi = CapabilityList.Find(function, CapabilityId.Msi);
         _msix = CapabilityList.Find(function, CapabilityId.Msix);
-        _power = CapabilityList.Find(function, CapabilityId.PowerManagement);
+        _power = new PowerState(function);
         if (_msix != 0 && function.Read(_msix + Control, 2, out var control) == PciOpError.Success
             && function.Read(_msix + TableOffset, 4, out var table) == PciOpError.Success)
         {
@@ -71,7 +71,7 @@ public sealed class MessageInterrupts
     {
         if (_kind != Kind.None) return MsiRefused(_kind == Kind.Msi ? "MSI is on already" : "MSI-X is on");
         if (_msi == 0) return MsiRefused("the device has no MSI");
-        if (!IsInD0) return MsiRefused("the device is not in power state D0");
+        if (!_power.IsD0) return MsiRefused("the device is not in power state D0");
         var errno = _pirqs.MapMsi(out var pirq);
         if (errno == 0 && pirq.Value > ushort.MaxValue) errno = Errnos.ERANGE;
         if (errno != 0)
@@ -95,7 +95,7 @@ public sealed class MessageInterrupts
 
         if (count == 0) return MsixFailed(Errnos.EINVAL, "no vector was asked for");
         if (_msix == 0) return MsixFailed(Errnos.EINVAL, "the device has no MSI-X");
-        if (!IsInD0) return MsixFailed(Errnos.EINVAL, "the device is not in power state D0");
+        if (!_power.IsD0) return MsixFailed(Errnos.EINVAL, "the device is not in power state D0");
         if (count > _tableEntries) return MsixFailed(Errnos.ENOSPC, "more vectors than its table has entries");
         if (ObjectionTo(request.MsixEntries) is { } objection) return MsixFailed(Errnos.EINVAL, objection);
         if (_tableBar == 0) return MsixFailed(Errnos.EINVAL, "the BAR of its table has no address");
@@ -159,8 +159,6 @@ public sealed class MessageInterrupts
     private static PciAnswer MsixRefused(PciRequest request, int errno, string reason) => new((PciOpError)(-errno), request.Value) { Reason = reason };
 
     private static PciAnswer MsixFailed(int errno, string reason) => new((PciOpError)(-errno), (uint)-errno) { Reason = reason };
-
-    private bool IsInD0 => _power == 0 || (_function.Read(_power + 4, 2, out var control) == PciOpError.Success && (control & 0x3) == 0);
 
     private bool IsSet(int capability, uint bit) =>
         capability != 0 && _function.Read(capability + Control, 2, out var control) == PciOpError.Success && (control & bit) != 0;

@@ -363,4 +363,20 @@ public class VirtualConfigSpaceTests
         config.Release();
         Assert.Equal(0u, _hardware.Peek(0x52, 2));
     }
+
+    [Fact]
+    public void Decoding_switched_on_wakes_a_function_that_sleeps()
+    {
+        _hardware.WithCapabilities((0x50, 0x01));
+        var config = Open();
+        config.Write(0x54, 2, 0x0A03);
+        Assert.Equal(0x0A03u, _hardware.Peek(0x54, 2));
+        config.Write(0x04, 2, 0x0002);
+        Assert.Equal(0u, _hardware.Peek(0x54, 2));
+
+        // Only when decoding was off.
+        config.Write(0x54, 2, 0x0003);
+        config.Write(0x04, 2, 0x0006);
+        Assert.Equal(0x0003u, _hardware.Peek(0x54, 2));
+    }
 }
