@@ -75,7 +75,7 @@ public partial class ProcessTests
         using var trace = Start("trace", "--socket", socket + ".control", "--record", file, "web");
         for (var i = 0; i < 4; i++) await WaitForLineAsync(trace, "Vendor ID");
         // As Ctrl-C does.
-        using (var kill = Process.Start("kill", ["-INT", $"{trace.Id}"])) await kill.WaitForExitAsync();
+        using (var kill = Process.Start("sh", ["-c", $"kill -INT {trace.Id}"])) await kill.WaitForExitAsync();
         await trace.WaitForExitAsync();
         demo.Kill();
         await demo.WaitForExitAsync();
