@@ -74,7 +74,7 @@ internal sealed class DeviceActor : ReceiveActor
     {
         var request = traced.Request;
         var description = traced.Describe ? Describe() : null;
-        var register = request.Code is PciOpCode.ConfRead or PciOpCode.ConfWrite ? (_names ??= new RegisterNames(_function.ReadAll().AsSpan())).NameOf(request.Offset) : "";
+        var register = request.Code is PciOpCode.ConfRead or PciOpCode.ConfWrite ? (_names ??= new RegisterNames((description?.Config ?? _function.ReadAll()).AsSpan())).NameOf(request.Offset) : "";
         var fields = ImmutableArray.CreateBuilder<FieldOutcome>();
         _accesses.Start();
         var answer = Perform(request, fields);

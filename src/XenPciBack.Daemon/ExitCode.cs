@@ -11,4 +11,11 @@ internal static class ExitCode
 
     /// <summary>EX_CONFIG: a setting is wrong.</summary>
     public const int Configuration = 78;
+
+    /// <summary>Says on standard error why a command ends, and returns the code it ends with.</summary>
+    public static int Refuse(string message, int exitCode)
+    {
+        Console.Error.WriteLine($"xenpciback: {message}");
+        return exitCode;
+    }
 }

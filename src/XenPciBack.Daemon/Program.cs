@@ -20,23 +20,17 @@ try
 }
 catch (SettingsException e)
 {
-    return Refuse(e.Message, ExitCode.Configuration);
+    return ExitCode.Refuse(e.Message, ExitCode.Configuration);
 }
 catch (HostUnavailableException e)
 {
-    return Refuse(e.Message, e.ExitCode);
+    return ExitCode.Refuse(e.Message, e.ExitCode);
 }
 catch (XenStoreUnreachableException e)
 {
-    return Refuse(e.Message, ExitCode.Unavailable);
+    return ExitCode.Refuse(e.Message, ExitCode.Unavailable);
 }
 finally
 {
     await Log.CloseAndFlushAsync();
-}
-
-static int Refuse(string message, int exitCode)
-{
-    Console.Error.WriteLine($"xenpciback: {message}");
-    return exitCode;
 }

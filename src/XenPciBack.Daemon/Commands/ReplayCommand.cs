@@ -44,11 +44,7 @@ internal static class ReplayCommand
     {
         Log.Logger = ConsoleLog.Create(LogEventLevel.Error);
         var (recording, fault) = Read(file);
-        if (recording is null)
-        {
-            Console.Error.WriteLine($"xenpciback: {fault}");
-            return ExitCode.Failure;
-        }
+        if (recording is null) return ExitCode.Refuse(fault!, ExitCode.Failure);
         foreach (var ((guest, bdf), device) in recording.Devices)
             if (!device.IsFresh) Console.WriteLine($"{bdf}: guest {guest} had used it before the recording began; what it had set then is not known here");
 

@@ -34,31 +34,25 @@ internal static class TraceCommand
         }
         catch (SocketException e)
         {
-            return Refuse($"no daemon answers at {path}: {e.Message}", ExitCode.Unavailable);
+            return ExitCode.Refuse($"no daemon answers at {path}: {e.Message}", ExitCode.Unavailable);
         }
         await using var stream = new NetworkStream(socket);
-        await stream.WriteAsync((byte[])[.. JsonSerializer.SerializeToUtf8Bytes(new ControlRequest(subject), ControlJson.Options), (byte)'\n'], stop);
+        await stream.WriteAsync(ControlJson.Line(new ControlRequest(subject)), stop);
         try
         {
             using var lines = new StreamReader(stream);
             while (await lines.ReadLineAsync(stop) is { } line)
             {
                 var answer = JsonSerializer.Deserialize<ControlAnswer>(line, ControlJson.Options)!;
-                if (answer.Error is { } error) return Refuse(error, ExitCode.Failure);
+                if (answer.Error is { } error) return ExitCode.Refuse(error, ExitCode.Failure);
                 recording?.WriteLine(line);
                 if (answer.Operation is { } operation) Console.WriteLine(operation.ToText());
             }
-            return Refuse("the daemon has ended", ExitCode.Unavailable);
+            return ExitCode.Refuse("the daemon has ended", ExitCode.Unavailable);
         }
         catch (OperationCanceledException)
         {
             return ExitCode.Success;
         }
-    }
-
-    private static int Refuse(string message, int exitCode)
-    {
-        Console.Error.WriteLine($"xenpciback: {message}");
-        return exitCode;
     }
 }

@@ -27,6 +27,8 @@ internal static class ControlJson
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase), new BdfText(), new BytesText() },
     };
 
+    public static byte[] Line<T>(T message) => [.. JsonSerializer.SerializeToUtf8Bytes(message, Options), (byte)'\n'];
+
     private sealed class BdfText : JsonConverter<HostBdf>
     {
         public override HostBdf Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>

@@ -155,5 +155,5 @@ internal sealed class ControlServer(string path, XenStoreClient store, IRequired
     }
 
     private static async Task SendAsync(Stream stream, ControlAnswer answer, CancellationToken stop) =>
-        await stream.WriteAsync((byte[])[.. JsonSerializer.SerializeToUtf8Bytes(answer, ControlJson.Options), (byte)'\n'], stop).ConfigureAwait(false);
+        await stream.WriteAsync(ControlJson.Line(answer), stop).ConfigureAwait(false);
 }
