@@ -25,10 +25,6 @@ internal sealed class DeviceActor : ReceiveActor
     // Read from the device when a trace first asks for names.
     private RegisterNames? _names;
 
-    /// <summary>A device that is ready for its guest.</summary>
-    /// <param name="Function">Every access through it is seen by <paramref name="Accesses"/>.</param>
-    public sealed record Ready(IPciFunction Function, ConfigPolicy Policy, VirtualConfigSpace Config, MessageInterrupts Interrupts, DeviceAccessLog Accesses);
-
     /// <summary>A request somebody watches; answered by <see cref="TracedAnswer"/>.</summary>
     /// <param name="Describe">Say first what device it is.</param>
     public sealed record TracedRequest(PciRequest Request, bool Describe);
@@ -46,7 +42,7 @@ internal sealed class DeviceActor : ReceiveActor
     /// <param name="NotReset">null if the device was reset, else why not.</param>
     public sealed record Released(HostBdf Device, string? NotReset);
 
-    public DeviceActor(DomainId guest, Ready device)
+    public DeviceActor(DomainId guest, AssignedDevice device)
     {
         (_function, _policy, _config, _interrupts, _accesses) = device;
         _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", _function.Bdf.ToString());
@@ -60,8 +56,17 @@ internal sealed class DeviceActor : ReceiveActor
         });
     }
 
-    public static Props Props(DomainId guest, Ready device) =>
+    public static Props Props(DomainId guest, AssignedDevice device) =>
         Akka.Actor.Props.Create(() => new DeviceActor(guest, device)).WithDispatcher(DataPlane.DispatcherId);
+
+    protected override void PreStart()
+    {
+        if (_policy.Permissive) _log.Warning("{Bdf} is permissive: what the guest writes to registers without a rule reaches the device", _function.Bdf);
+        if (_policy.KeepLineSilent) _log.Warning("{Bdf} keeps its interrupt line silent, because drivers of this host listen on it; MSI and MSI-X work", _function.Bdf);
+        if (_policy.AllowInterruptControl) _log.Info("{Bdf}: the guest may switch the device's interrupts itself", _function.Bdf);
+        foreach (var quirk in _policy.Quirks.Except(_config.IgnoredQuirks)) _log.Info("{Bdf}: quirk {Quirk}", _function.Bdf, quirk);
+        foreach (var quirk in _config.IgnoredQuirks) _log.Warning("{Bdf}: quirk {Quirk} has no effect, because that register has a rule of its own", _function.Bdf, quirk);
+    }
 
     protected override void PostStop()
     {

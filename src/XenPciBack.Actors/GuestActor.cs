@@ -1,10 +1,7 @@
-using System.Collections.Immutable;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
-using XenPciBack.Protocol.ConfigSpace;
-using XenPciBack.Protocol.Interrupts;
 using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;
@@ -27,6 +24,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private readonly ConnectionStore _store;
     private readonly ILoggingAdapter _log;
     private readonly Dictionary<HostBdf, IActorRef> _devices = [];
+    private readonly GuestTrace _trace;
 
     // Control plane
     private readonly Queue<ConnectionEffect> _effects = new();
@@ -39,10 +37,6 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private GuestPage? _page;
     private bool _disconnecting;
     private int _servedInTurn;
-    private ImmutableArray<TraceSink> _sinks = [];
-
-    // Devices the sinks have been told about.
-    private readonly HashSet<HostBdf> _described = [];
 
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
@@ -69,6 +63,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     {
         (_directory, _host, _settings) = (directory, host, settings);
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
+        _trace = new GuestTrace(directory.Guest);
         _log = Context.GetLogger().WithContext("Guest", directory.Guest.Value);
         var self = Self;
         _store = new ConnectionStore(client, directory, () => self.Tell(Changed.Instance, ActorRefs.NoSender));
@@ -76,15 +71,11 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Receive<PortEvent>(_ => OnPortEvent());
         Receive<PciAnswer>(answer => OnAnswer(answer));
         Receive<DeviceActor.TracedAnswer>(traced => OnAnswer(traced.Answer, traced));
-        Receive<Tracing.SinksAre>(now =>
-        {
-            _sinks = [.. now.Sinks.Where(sink => sink.Wants(directory.Guest))];
-            _described.Clear();
-        });
+        Receive<Tracing.SinksAre>(now => _trace.SwitchTo(now.Sinks));
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
-        Receive<DeviceActor.Ready>(OnDeviceReady);
+        Receive<AssignedDevice>(OnDeviceOpened);
         Receive<DeviceActor.Released>(OnReleased);
         Receive<EffectDone>(_ => OnEffectDone());
         Receive<StoreFailed>(failed => OnStoreFailed(failed.Cause));
@@ -121,8 +112,8 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         {
             if (_connection.Slots.Find(request.Segment, request.Bus, request.DevFn) is { } bdf && _devices.TryGetValue(bdf, out var device))
             {
-                if (_sinks.IsEmpty) device.Tell(request);
-                else device.Tell(new DeviceActor.TracedRequest(request, Describe: _described.Add(bdf)));
+                if (_trace.IsOn) device.Tell(new DeviceActor.TracedRequest(request, _trace.MustDescribe(bdf)));
+                else device.Tell(request);
                 return;
             }
             Publish(page, new PciAnswer(PciOpError.DeviceNotFound, request.Value));
@@ -147,17 +138,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
 
     private void Publish(GuestPage page, in PciAnswer answer, DeviceActor.TracedAnswer? traced = null)
     {
-        if (!_sinks.IsEmpty) Trace(page, answer, traced);
+        if (_trace.IsOn && page.InHand is { } request) _trace.Offer(request, answer, page.HeldFor, traced);
         if (!page.Answer(answer, _settings.GuestPatience))
             _log.Warning("An answer came after more than {Patience} s, and the guest had given up on the request; dropped", _settings.GuestPatience.TotalSeconds);
-    }
-
-    private void Trace(GuestPage page, in PciAnswer answer, DeviceActor.TracedAnswer? traced)
-    {
-        if (page.InHand is not { } request) return;
-        var operation = new TracedOperation(TimeProvider.System.GetUtcNow(), page.HeldFor, _directory.Guest, traced?.Device, request, answer,
-            traced?.Register ?? "", traced?.Fields ?? [], traced?.Accesses ?? [], traced?.Description);
-        foreach (var sink in _sinks) sink.Offer(operation);
     }
 
     // ---- Control plane ----------------------------------------------------------------------------------------------------
@@ -217,7 +200,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
                     return;
                 case ConnectionEffect.ReleaseDevice(var device):
                     _effects.Dequeue();
-                    _described.Remove(device);
+                    _trace.Forget(device);
                     if (!_devices.Remove(device, out var actor)) continue;
                     actor.Tell(DeviceActor.Release.Instance);
                     return;
@@ -282,42 +265,17 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
 
     // ---- Effects ----------------------------------------------------------------------------------------------------------
 
-    private void Open(HostBdf device, bool permissive) => Task.Run(() =>
-    {
-        var accesses = new DeviceAccessLog();
-        var function = accesses.Watch(_host.Pci.Open(device));
-        try
-        {
-            var policy = _settings.Devices.Of(device).Or(_host.Pci.PolicyOf(device)).Or(new ConfigPolicy(permissive));
-            if (InterruptLine.ObjectionTo(function, policy, out var keepSilent) is { } objection) throw new PciFunctionUnavailableException(device, objection);
-            if (keepSilent) policy = policy with { KeepLineSilent = true };
-            return new DeviceActor.Ready(function, policy, new VirtualConfigSpace(function, policy),
-                new MessageInterrupts(function, policy, accesses.Watch(_host.Pirqs.Open(_directory.Guest, device))), accesses);
-        }
-        catch
-        {
-            function.Dispose();
-            throw;
-        }
-    }).PipeTo(Self, success: ready => ready, failure: e => new ConnectionInput.DeviceRefused(device, e.Message));
+    private void Open(HostBdf device, bool permissive) =>
+        Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, device, permissive))
+            .PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(device, e.Message));
 
-    private void OnDeviceReady(DeviceActor.Ready ready)
+    private void OnDeviceOpened(AssignedDevice device)
     {
-        var bdf = ready.Function.Bdf;
-        _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, ready), bdf.ToString());
-        Report(bdf, ready.Policy, ready.Config);
-        OnInput(new ConnectionInput.DeviceOpened(new SlotCandidate(bdf, ready.Function.IsVirtualFunction, ready.Function.Bridges)));
+        var bdf = device.Function.Bdf;
+        _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, device), bdf.ToString());
+        OnInput(new ConnectionInput.DeviceOpened(new SlotCandidate(bdf, device.Function.IsVirtualFunction, device.Function.Bridges)));
         if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
             _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);
-    }
-
-    private void Report(HostBdf bdf, ConfigPolicy policy, VirtualConfigSpace config)
-    {
-        if (policy.Permissive) _log.Warning("{Bdf} is permissive: what the guest writes to registers without a rule reaches the device", bdf);
-        if (policy.KeepLineSilent) _log.Warning("{Bdf} keeps its interrupt line silent, because drivers of this host listen on it; MSI and MSI-X work", bdf);
-        if (policy.AllowInterruptControl) _log.Info("{Bdf}: the guest may switch the device's interrupts itself", bdf);
-        foreach (var quirk in policy.Quirks.Except(config.IgnoredQuirks)) _log.Info("{Bdf}: quirk {Quirk}", bdf, quirk);
-        foreach (var quirk in config.IgnoredQuirks) _log.Warning("{Bdf}: quirk {Quirk} has no effect, because that register has a rule of its own", bdf, quirk);
     }
 
     private void OnReleased(DeviceActor.Released released)

@@ -54,7 +54,7 @@ public class EduMessage(ITestOutputHelper log)
     /// <summary>The pending bit of the guest's port, as the hypervisor lists it: <c>port [pending/masked/...]: s=4 ... p=PIRQ</c>.</summary>
     private async Task<string> PendingAsync(DomainZero dom0, Guest guest, int port)
     {
-        var listing = await dom0.RunAsync("xl dmesg -c > /dev/null; xl debug-keys e; xl dmesg");
+        var listing = await dom0.DebugKeysAsync("e");
         var ofGuest = listing.Split($"information for domain {guest.DomainId}:")[1].Split("information for domain")[0];
         log.WriteLine(ofGuest);
         return Regex.Match(ofGuest, $@"^\(XEN\) +{port} \[(\d)/", RegexOptions.Multiline | RegexOptions.CultureInvariant).Groups[1].Value;

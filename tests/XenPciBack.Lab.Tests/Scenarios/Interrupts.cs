@@ -35,10 +35,10 @@ public partial class Interrupts(ITestOutputHelper log)
         await machine.DomainZero.UseAsync(backend);
         await using var guest = await machine.DomainZero.CreateGuestAsync("pv1", [.. machine.Devices.Select(device => device.Bdf)]);
         log.WriteLine($"-- {backend}");
-        await ExchangeAsync(guest, "modprobe 8139cp", "8139cp", "-pirq ", lines: 1);
-        await ExchangeAsync(guest, "modprobe e1000e IntMode=0", "e1000e", "-pirq ", lines: 1);
+        await ExchangeAsync(guest, "8139cp", "", "-pirq ", lines: 1);
+        await ExchangeAsync(guest, "e1000e", "IntMode=0", "-pirq ", lines: 1);
         // Last: under the kernel's backend a driver that is loaded again has lost MSI-X.
-        await ExchangeAsync(guest, "modprobe e1000e IntMode=2", "e1000e", "-msi-x ", lines: 3);
+        await ExchangeAsync(guest, "e1000e", "IntMode=2", "-msi-x ", lines: 3);
         await ScanDisksAsync(guest);
         var said = await guest.RunAsync("dmesg | grep -E '^.[^]]*. (pcifront|pci |e1000e|8139cp|vmw_pvscsi|xen)'");
         await guest.DestroyAsync();
@@ -46,22 +46,17 @@ public partial class Interrupts(ITestOutputHelper log)
     }
 
     /// <summary>Loads a driver, pings dom0, and sees that each ping was answered and interrupted the guest by the kind it should.</summary>
-    private async Task ExchangeAsync(Guest guest, string load, string module, string kind, int lines)
+    private async Task ExchangeAsync(Guest guest, string driver, string parameters, string kind, int lines)
     {
-        await guest.RunAsync($"""
-            {load}
-            until ip link set eth0 up 2> /dev/null; do sleep 0.2; done
-            ip address add 10.0.0.2/24 dev eth0
-            until [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]; do sleep 0.2; done
-            ping -c 1 -w 60 10.0.0.1
-            """);
+        await guest.LoadCardDriverAsync(driver, parameters);
+        await guest.JoinNetworkAsync("10.0.0.2/24", "10.0.0.1");
         var before = await InterruptsAsync(guest, "eth0", kind, lines);
         var (sent, received) = (await CountAsync(guest, "tx_packets"), await CountAsync(guest, "rx_packets"));
-        await guest.RunAsync($"ping -c {Pings} -i 0.2 -w 120 10.0.0.1");
+        await guest.PingAsync("10.0.0.1", Pings);
         Assert.InRange(await CountAsync(guest, "tx_packets") - sent, Pings, int.MaxValue);
         Assert.InRange(await CountAsync(guest, "rx_packets") - received, Pings, int.MaxValue);
         Assert.InRange(await InterruptsAsync(guest, "eth0", kind, lines) - before, Pings, int.MaxValue);
-        await guest.RunAsync($"ip link set eth0 down && rmmod {module}");
+        await guest.UnloadCardDriverAsync(driver);
     }
 
     /// <summary>A SCSI adapter that QEMU gives MSI alone: each scan of its empty bus is 64 commands, and interrupts.</summary>

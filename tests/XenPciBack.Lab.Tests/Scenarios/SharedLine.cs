@@ -16,11 +16,7 @@ public class SharedLine(ITestOutputHelper log)
             ["rtl8139", "edu", "edu", "edu", "rtl8139", "edu", "edu", "edu", "e1000e"], await LabDaemon.MountedAsync());
         var (dom0, devices) = (machine.DomainZero, machine.Devices);
         await dom0.MakeAssignableAsync(devices[WithoutMessages].Bdf, devices[WithMessages].Bdf);
-        await dom0.RunAsync($"""
-            modprobe 8139cp
-            until card=$(ls /sys/bus/pci/devices/{devices[OfDomainZero].Bdf}/net); do sleep 0.2; done
-            ip link set $card up
-            """);
+        await dom0.BringUpCardAsync("8139cp", devices[OfDomainZero].Bdf);
         await dom0.UseAsync(Backend.Daemon);
 
         await using var refused = await dom0.CreateGuestAsync("pv1", [devices[WithoutMessages].Bdf], new GuestOptions { AwaitDevices = false });
@@ -29,9 +25,9 @@ public class SharedLine(ITestOutputHelper log)
             await dom0.RunAsync($"xenstore-read /local/domain/0/error/backend/pci/{refused.DomainId}/0/error"));
 
         await using var guest = await dom0.CreateGuestAsync("pv2", [devices[WithMessages].Bdf]);
-        await guest.RunAsync("modprobe e1000e && until ip link set eth0 up 2> /dev/null; do sleep 0.2; done");
+        await guest.LoadCardDriverAsync();
         Assert.Contains("-msi-x ", await guest.RunAsync("grep eth0 /proc/interrupts"), StringComparison.Ordinal);
-        await guest.RunAsync("ip link set eth0 down && rmmod e1000e");
+        await guest.UnloadCardDriverAsync();
         Assert.Contains("DisINTx+", await dom0.RunAsync($"lspci -vv -s {devices[WithMessages].Bdf} | grep Control:"), StringComparison.Ordinal);
         var said = await dom0.DaemonLogAsync();
         log.WriteLine(said);

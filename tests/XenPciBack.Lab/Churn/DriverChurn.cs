@@ -40,7 +40,7 @@ internal static class DriverChurn
             for (var i = 0; i < reloads; i++)
             {
                 loads.Add(await LoadAsync(guest));
-                await guest.RunAsync("ip link set eth0 down && rmmod e1000e");
+                await guest.UnloadCardDriverAsync();
                 if (i % 10 == 9) progress.WriteLine($"{backend}: {i + 1} loads, the last with {loads[^1]}");
             }
             afterReloads = Difference(idle, await InterruptListing.ReadAsync(dom0));
@@ -59,7 +59,7 @@ internal static class DriverChurn
 
     private static async Task<string> LoadAsync(Guest guest)
     {
-        await guest.RunAsync("modprobe e1000e && until ip link set eth0 up 2> /dev/null; do sleep 0.2; done");
+        await guest.LoadCardDriverAsync();
         var interrupts = await guest.RunAsync("grep eth0 /proc/interrupts");
         return interrupts.Contains("-msi-x ", StringComparison.Ordinal) ? "MSI-X" : interrupts.Contains("-msi ", StringComparison.Ordinal) ? "MSI" : "INTx";
     }

@@ -11,7 +11,7 @@ internal static partial class InterruptListing
 {
     public static async Task<IReadOnlyList<string>> ReadAsync(DomainZero dom0)
     {
-        var xen = await dom0.RunAsync("xl dmesg -c > /dev/null; xl debug-keys i; xl debug-keys M; xl dmesg");
+        var xen = await dom0.DebugKeysAsync("i", "M");
         var linux = await dom0.RunAsync("cat /proc/interrupts");
         return
         [

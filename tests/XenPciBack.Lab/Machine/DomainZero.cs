@@ -72,11 +72,22 @@ public sealed class DomainZero
 
     /// <summary>Brings up dom0's own card on the network that joins the network cards of guests.</summary>
     /// <param name="address">Such as 10.0.0.1/24.</param>
-    public Task JoinNetworkAsync(string address) => RunAsync($"""
-        modprobe virtio_net
-        until card=$(ls /sys/bus/pci/devices/{XenMachine.NetworkCard}/virtio*/net 2> /dev/null); do sleep 0.2; done
-        ip link set $card up && ip address add {address} dev $card
-        """);
+    public async Task JoinNetworkAsync(string address) =>
+        await RunAsync($"ip address add {address} dev {await BringUpCardAsync("virtio_net", XenMachine.NetworkCard)}");
+
+    /// <summary>Loads the driver of a network card that dom0 keeps, and switches the card on.</summary>
+    /// <returns>The card's name in dom0. udev gives it a lasting one soon after the driver gave it eth0, so the first name found may not last.</returns>
+    public async Task<string> BringUpCardAsync(string module, string bdf)
+    {
+        var find = $"readlink -f /sys/class/net/* | grep /{bdf}/";
+        await RunAsync($"modprobe {module} && udevadm settle");
+        await WaitUntilAsync($"the card {bdf} to be up", $"card=$({find}) && ip link set ${{card##*/}} up");
+        return (await RunAsync($"basename $({find})")).Trim();
+    }
+
+    /// <summary>What the hypervisor prints for a debug key: "i" for its interrupts, "e" for event channels, "M" for messages.</summary>
+    public async Task<string> DebugKeysAsync(params IEnumerable<string> keys) =>
+        await RunAsync($"xl dmesg -c > /dev/null; {string.Concat(keys.Select(key => $"xl debug-keys {key}; "))}xl dmesg");
 
     /// <summary>Guests created from now on are served by this backend; the other one is told to let go.</summary>
     public async Task UseAsync(Backend backend)
@@ -112,6 +123,14 @@ public sealed class DomainZero
         _daemonRuns = false;
         await RunAsync("kill $(< /run/xenpciback.pid)");
         await WaitUntilAsync("the daemon to end", "! kill -0 $(< /run/xenpciback.pid) 2> /dev/null");
+    }
+
+    /// <summary>Ends the daemon with SIGKILL: it has no chance to put anything in order.</summary>
+    public async Task KillDaemonAsync()
+    {
+        _daemonRuns = false;
+        await RunAsync("kill -9 $(< /run/xenpciback.pid)");
+        await WaitUntilAsync("the daemon to be gone", "! kill -0 $(< /run/xenpciback.pid) 2> /dev/null");
     }
 
     /// <summary>What the daemon wrote to standard output and standard error since it was started.</summary>

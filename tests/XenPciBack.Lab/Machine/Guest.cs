@@ -80,6 +80,23 @@ public sealed class Guest : IAsyncDisposable
     public Task<CommandResult> TryRunAsync(string script, TimeSpan? timeout = null) =>
         _agent.RunAsync(script, timeout ?? TimeSpan.FromMinutes(3));
 
+    /// <summary>Loads the driver of its only network card and switches the card on, which sets up its interrupts.</summary>
+    public Task LoadCardDriverAsync(string driver = "e1000e", string parameters = "") =>
+        RunAsync($"modprobe {driver} {parameters} && until ip link set eth0 up 2> /dev/null; do sleep 0.2; done");
+
+    public Task UnloadCardDriverAsync(string driver = "e1000e") => RunAsync($"ip link set eth0 down && rmmod {driver}");
+
+    /// <summary>Gives its network card an address, waits for the link, and reaches another end of the network once.</summary>
+    /// <param name="address">Such as 10.0.0.2/24.</param>
+    public Task JoinNetworkAsync(string address, string other) => RunAsync($"""
+        ip address add {address} dev eth0
+        until [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]; do sleep 0.2; done
+        ping -c 1 -w 60 {other}
+        """);
+
+    /// <summary>Sends packets that are answered, each within two minutes; a lost one is a <see cref="LabException"/>.</summary>
+    public Task PingAsync(string other, int packets) => RunAsync($"ping -c {packets} -i 0.2 -w 120 {other}");
+
     /// <summary>Switches the guest off from inside, and waits until xl has taken it down.</summary>
     public async Task ShutdownAsync()
     {

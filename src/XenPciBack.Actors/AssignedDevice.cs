@@ -1,0 +1,33 @@
+using XenPciBack.Host;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Interrupts;
+
+namespace XenPciBack.Actors;
+
+/// <summary>A device opened for one guest, with all that decides what the guest may do with it.</summary>
+/// <param name="Function">Every access through it is seen by <paramref name="Accesses"/>.</param>
+internal sealed record AssignedDevice(IPciFunction Function, ConfigPolicy Policy, VirtualConfigSpace Config, MessageInterrupts Interrupts, DeviceAccessLog Accesses)
+{
+    /// <summary>Blocks on sysfs and on the hypervisor.</summary>
+    /// <param name="permissive">The toolstack asks for it in the device's options.</param>
+    /// <exception cref="PciFunctionUnavailableException">The device cannot be given to a guest; the message says why.</exception>
+    public static AssignedDevice Open(XenHost host, DevicePolicies policies, DomainId guest, HostBdf device, bool permissive)
+    {
+        var accesses = new DeviceAccessLog();
+        var function = accesses.Watch(host.Pci.Open(device));
+        try
+        {
+            var policy = policies.Of(device).Or(host.Pci.PolicyOf(device)).Or(new ConfigPolicy(permissive));
+            if (InterruptLine.ObjectionTo(function, policy, out var keepSilent) is { } objection) throw new PciFunctionUnavailableException(device, objection);
+            if (keepSilent) policy = policy with { KeepLineSilent = true };
+            return new AssignedDevice(function, policy, new VirtualConfigSpace(function, policy),
+                new MessageInterrupts(function, policy, accesses.Watch(host.Pirqs.Open(guest, device))), accesses);
+        }
+        catch
+        {
+            function.Dispose();
+            throw;
+        }
+    }
+}
