@@ -8,18 +8,8 @@ namespace XenPciBack.Lab.Churn;
 /// <param name="LeakedByGuests">The same before the first and after the last guest.</param>
 internal sealed record ChurnResult(IReadOnlyList<string> Loads, IReadOnlyList<string> LeakedByReloads, IReadOnlyList<string> LeakedByGuests)
 {
-    /// <summary>"50 x MSI-X", or what came in which order: "1 x MSI-X, 49 x INTx".</summary>
-    public string LoadsInWords => string.Join(", ", Runs().Select(run => $"{run.Count} x {run.Kind}"));
-
-    private IEnumerable<(int Count, string Kind)> Runs()
-    {
-        for (var at = 0; at < Loads.Count;)
-        {
-            var length = Loads.Skip(at).TakeWhile(kind => kind == Loads[at]).Count();
-            yield return (length, Loads[at]);
-            at += length;
-        }
-    }
+    /// <summary>"50 x MSI-X", or "25 x MSI-X, 25 x INTx".</summary>
+    public string LoadsInWords => string.Join(", ", Loads.CountBy(kind => kind).Select(kind => $"{kind.Value} x {kind.Key}"));
 }
 
 /// <summary>Loads and unloads the driver of an e1000e in a guest, then creates and destroys guests that use it.</summary>
