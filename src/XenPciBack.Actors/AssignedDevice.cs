@@ -11,9 +11,12 @@ internal sealed record AssignedDevice(IPciFunction Function, ConfigPolicy Policy
 {
     /// <summary>Blocks on sysfs and on the hypervisor.</summary>
     /// <param name="permissive">The toolstack asks for it in the device's options.</param>
+    /// <param name="isLost">It is opened only to be put in order; its quarantine does not count.</param>
     /// <exception cref="PciFunctionUnavailableException">The device cannot be given to a guest; the message says why.</exception>
-    public static AssignedDevice Open(XenHost host, DevicePolicies policies, DomainId guest, HostBdf device, bool permissive)
+    public static AssignedDevice Open(XenHost host, DevicePolicies policies, DomainId guest, HostBdf device, bool permissive, bool isLost = false)
     {
+        if (!isLost && new Quarantine(host.LastingRecords).Find(device) is { } quarantined)
+            throw new PciFunctionUnavailableException(device, $"in quarantine since {quarantined.Since:u}, when guest {quarantined.Guest} had it: {quarantined.Reason}; to give it to guests again: xenpciback quarantine clear {device}");
         var accesses = new DeviceAccessLog();
         var function = accesses.Watch(host.Pci.Open(device));
         try

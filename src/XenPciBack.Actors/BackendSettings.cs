@@ -16,6 +16,8 @@ public sealed record BackendSettings(DomainId Domain, int RequestsPerTurn, TimeS
     public Topologies Topologies { get; init; } = new(Topology.Vpci);
 
     public DevicePolicies Devices { get; init; } = new();
+
+    public AerPolicies Aer { get; init; } = new(AerResponse.Kill, TimeSpan.FromSeconds(10));
 }
 
 /// <summary>What guests may do with devices beyond the default; whatever the host's own switches and the toolstack allow comes on top.</summary>

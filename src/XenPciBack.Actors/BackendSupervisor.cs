@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
@@ -19,6 +20,12 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     // Directories that are the kernel's, or whose actor failed: not touched until the toolstack has removed them.
     private readonly HashSet<BackendDirectory> _leftAlone = [];
+
+    // Guests that have been crashed, by the device that was lost, until their directories are gone.
+    private readonly Dictionary<DomainId, HostBdf> _lost = [];
+
+    // When the actor of a guest failed, the latest last.
+    private readonly Dictionary<BackendDirectory, List<long>> _failures = [];
 
     // Guests whose actors are ending in good order.
     private readonly HashSet<BackendDirectory> _finished = [];
@@ -42,6 +49,10 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private sealed record Listed(IReadOnlyList<BackendDirectory> Removed, IReadOnlyList<BackendDirectory> Directories);
     private sealed record ListingFailed(Exception Cause);
 
+    private sealed record GuestLost(DeviceLostException Cause);
+    private sealed record GuestCrashed(DeviceLostException Cause, int Errno, TimeSpan Took);
+    private sealed record QuarantineFailed(HostBdf Device, Exception Cause);
+
     public BackendSupervisor(XenStoreClient client, XenHost host, BackendSettings settings)
     {
         (_client, _host, _settings) = (client, host, settings);
@@ -56,6 +67,10 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<GuestActor.Finished>(finished => _finished.Add(finished.Directory));
         Receive<Tracing.Start>(start => SwitchTrace(_sinks.Add(start.Sink)));
         Receive<Tracing.Stop>(stop => SwitchTrace(_sinks.Remove(stop.Sink)));
+        Receive<AerMonitor.Act>(OnDeviceError);
+        Receive<GuestLost>(lost => OnGuestLost(lost.Cause));
+        Receive<GuestCrashed>(OnGuestCrashed);
+        Receive<QuarantineFailed>(failed => _log.Error("{Bdf} is not on record as quarantined, the next guest may get it: {Cause}", failed.Device, failed.Cause.Message));
         Receive<Terminated>(terminated => OnGuestEnded(terminated.ActorRef));
     }
 
@@ -64,11 +79,22 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     public static Props Props(XenStoreClient client, XenHost host, BackendSettings settings) =>
         Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, settings));
 
-    protected override void PreStart() => OnChanged();
+    protected override void PreStart()
+    {
+        Context.ActorOf(AerMonitor.Props(_host, _settings.Aer), "aer");
+        OnChanged();
+    }
 
     protected override void PostStop() => _ = _directories.DisposeAsync().AsTask();
 
-    protected override SupervisorStrategy SupervisorStrategy() => Supervision.OfGuests;
+    protected override SupervisorStrategy SupervisorStrategy()
+    {
+        var self = Self;
+        return Supervision.OfGuests(cause =>
+        {
+            if (cause is DeviceLostException lost) self.Tell(new GuestLost(lost));
+        });
+    }
 
     private void OnDomainReleased()
     {
@@ -92,6 +118,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         _reading = false;
         foreach (var stale in listed.Removed) _log.Info("{Directory} removed: its domain is gone and the toolstack left it behind", stale.Path);
         _leftAlone.IntersectWith(listed.Directories);
+        foreach (var gone in _failures.Keys.Except(listed.Directories).ToList()) _failures.Remove(gone);
+        foreach (var gone in _lost.Keys.Except(listed.Directories.Select(directory => directory.Guest)).ToList()) _lost.Remove(gone);
         foreach (var directory in listed.Directories)
             if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
                 Serve(directory);
@@ -122,7 +150,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
                 directory.Guest, directory.Guest, directory.DeviceId);
             return;
         }
-        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _settings), directory.ActorName));
+        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _settings, _lost.TryGetValue(directory.Guest, out var lost) ? lost : null), directory.ActorName));
         _guests[directory] = guest;
         if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
     }
@@ -145,12 +173,55 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
             // The toolstack may have made the directory anew while the actor was ending.
             OnChanged();
         }
+        else if (FailsTooOften(directory))
+        {
+            _leftAlone.Add(directory);
+            _log.Error("Guest {DomId} is no longer served: its actor has failed {Times} times; {Guests} left", directory.Guest, Supervision.MostFailures, _guests.Count);
+        }
         else
         {
-            // It ended without a word: a fault. Its directory is still there and would only bring the fault back.
-            _leftAlone.Add(directory);
-            _log.Error("Guest {DomId} is no longer served: its actor failed; {Guests} left", directory.Guest, _guests.Count);
+            if (!_lost.ContainsKey(directory.Guest)) _log.Error("Guest {DomId}: its actor failed; another one takes it up where it is", directory.Guest);
+            Serve(directory);
+            return;
         }
         Context.System.EventStream.Publish(new BackendEvents.GuestGone(directory.Guest));
+    }
+
+    private bool FailsTooOften(BackendDirectory directory)
+    {
+        if (!_failures.TryGetValue(directory, out var failures)) _failures[directory] = failures = [];
+        failures.Add(Stopwatch.GetTimestamp());
+        failures.RemoveAll(at => Stopwatch.GetElapsedTime(at) > Supervision.FailureWindow);
+        return failures.Count >= Supervision.MostFailures;
+    }
+
+    // ---- Errors of devices ------------------------------------------------------------------------------------------------
+
+    private void OnDeviceError(AerMonitor.Act act)
+    {
+        foreach (var (directory, guest) in _guests)
+            if (directory.Guest == act.Guest)
+                guest.Tell(act);
+    }
+
+    /// <summary>The guest is crashed through the hypervisor, so that the toolstack does what its on_crash says, and the classic node is written.</summary>
+    private void OnGuestLost(DeviceLostException cause)
+    {
+        if (!_lost.TryAdd(cause.Guest, cause.Device)) return;
+        var began = Stopwatch.GetTimestamp();
+        Task.Run(() => _host.Hypervisor.Crash(cause.Guest)).PipeTo(Self, success: errno => new GuestCrashed(cause, errno, Stopwatch.GetElapsedTime(began)));
+        var quarantined = new QuarantinedDevice(cause.Device, cause.Guest, TimeProvider.System.GetUtcNow(), cause.Reason);
+        Task.Run(() => new Quarantine(_host.LastingRecords).Add(quarantined))
+            .ContinueWith(done => (object)new QuarantineFailed(cause.Device, done.Exception!.InnerException!), TaskContinuationOptions.OnlyOnFaulted).PipeTo(Self);
+        foreach (var directory in _guests.Keys.Where(directory => directory.Guest == cause.Guest))
+            _directories.RecordLossAsync(directory, cause.Message).PipeTo(Self, failure: e => new ListingFailed(e));
+    }
+
+    private void OnGuestCrashed(GuestCrashed crashed)
+    {
+        var (cause, errno, took) = crashed;
+        if (errno is 0 or Errnos.ESRCH) _log.Error("Guest {DomId} crashed in {Took:0.0} ms, because its device {Bdf} is lost: {Reason}", cause.Guest, took.TotalMilliseconds, cause.Device, cause.Reason);
+        else _log.Error("Guest {DomId} cannot be crashed ({Error}) and goes on without {Bdf}, which is lost: {Reason}", cause.Guest, Errnos.Name(errno), cause.Device, cause.Reason);
+        Context.System.EventStream.Publish(new BackendEvents.GuestKilled(cause.Guest, cause.Device, cause.Reason));
     }
 }

@@ -39,6 +39,9 @@ internal sealed class DeviceActor : ReceiveActor
         public static readonly Release Instance = new();
     }
 
+    /// <summary>The device can be used no longer: the actor fails with a <see cref="DeviceLostException"/>.</summary>
+    public sealed record Lose(string Reason);
+
     /// <param name="NotReset">null if the device was reset, else why not.</param>
     public sealed record Released(HostBdf Device, string? NotReset);
 
@@ -49,6 +52,7 @@ internal sealed class DeviceActor : ReceiveActor
         Receive<PciRequest>(request => Sender.Tell(Perform(request)));
         Receive<TracedRequest>(traced => Sender.Tell(PerformTraced(traced)));
         Receive<Release>(_ => GiveBack());
+        Receive<Lose>(lose => throw new DeviceLostException(guest, _function.Bdf, lose.Reason));
         Receive<Released>(released =>
         {
             Context.Parent.Tell(released);

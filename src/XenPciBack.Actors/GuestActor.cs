@@ -26,12 +26,18 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private readonly Dictionary<HostBdf, IActorRef> _devices = [];
     private readonly GuestTrace _trace;
 
+    // The guest has been crashed because of this device: nothing is served any more, and the toolstack is not kept waiting.
+    private readonly HostBdf? _lost;
+
     // Control plane
     private readonly Queue<ConnectionEffect> _effects = new();
     private GuestConnection _connection;
     private bool _inPass;
     private bool _again;
     private bool _directoryGone;
+
+    // Whose release the effects wait for.
+    private HostBdf? _releasing;
 
     // Data plane
     private GuestPage? _page;
@@ -59,9 +65,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
-    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings)
+    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, HostBdf? lost)
     {
-        (_directory, _host, _settings) = (directory, host, settings);
+        (_directory, _host, _settings, _lost) = (directory, host, settings, lost);
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
         _trace = new GuestTrace(directory.Guest);
         _log = Context.GetLogger().WithContext("Guest", directory.Guest.Value);
@@ -72,6 +78,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Receive<PciAnswer>(answer => OnAnswer(answer));
         Receive<DeviceActor.TracedAnswer>(traced => OnAnswer(traced.Answer, traced));
         Receive<Tracing.SinksAre>(now => _trace.SwitchTo(now.Sinks));
+        Receive<AerMonitor.Act>(OnDeviceError);
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
@@ -83,8 +90,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
 
     public ITimerScheduler Timers { get; set; } = null!;
 
-    public static Props Props(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings) =>
-        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, settings)).WithDispatcher(DataPlane.DispatcherId);
+    /// <param name="lost">The device for which the guest has been crashed; null for a guest that runs.</param>
+    public static Props Props(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, HostBdf? lost) =>
+        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, settings, lost)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PreStart() => OnChanged();
 
@@ -159,7 +167,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     {
         // A pass under way may be the answer that was missing; the timer starts again if it is not.
         if (_inPass || !_connection.AwaitsFrontend) return;
-        _log.Warning("The frontend has not answered a change of its devices for {Patience} s; carried out without it", _settings.HotPlugPatience.TotalSeconds);
+        if (_lost is null) _log.Warning("The frontend has not answered a change of its devices for {Patience} s; carried out without it", _settings.HotPlugPatience.TotalSeconds);
         _connection = _connection.Step(new ConnectionInput.FrontendSilent()).Next;
         OnChanged();
     }
@@ -202,6 +210,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
                     _effects.Dequeue();
                     _trace.Forget(device);
                     if (!_devices.Remove(device, out var actor)) continue;
+                    _releasing = device;
                     actor.Tell(DeviceActor.Release.Instance);
                     return;
                 case ConnectionEffect.Connect connect:
@@ -228,6 +237,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         if (_again) OnChanged();
         else if (_directoryGone) Finish();
         else if (!_connection.AwaitsFrontend) Timers.Cancel(nameof(ConnectionInput.FrontendSilent));
+        else if (_lost is not null) OnFrontendSilent();
         else if (!Timers.IsTimerActive(nameof(ConnectionInput.FrontendSilent)))
             Timers.StartSingleTimer(nameof(ConnectionInput.FrontendSilent), FrontendIsSilent.Instance, _settings.HotPlugPatience);
     }
@@ -263,16 +273,31 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Context.System.EventStream.Publish(new BackendEvents.GuestChanged(_directory.Guest, _connection.State, _connection.Slots.Members));
     }
 
+    private void OnDeviceError(AerMonitor.Act act)
+    {
+        if (_lost is not null || !_devices.TryGetValue(act.Device, out var device)) return;
+        switch (act.Response)
+        {
+            case AerResponse.Kill:
+                device.Tell(new DeviceActor.Lose(act.Error.ToString()));
+                break;
+            default:
+                _log.Warning("{Bdf} goes on after an error: {Error}", act.Device, act.Error);
+                break;
+        }
+    }
+
     // ---- Effects ----------------------------------------------------------------------------------------------------------
 
     private void Open(HostBdf device, bool permissive) =>
-        Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, device, permissive))
+        Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, device, permissive, isLost: device == _lost))
             .PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(device, e.Message));
 
     private void OnDeviceOpened(AssignedDevice device)
     {
         var bdf = device.Function.Bdf;
         _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, device), bdf.ToString());
+        if (bdf == _lost && _devices.Remove(bdf, out var lost)) lost.Tell(DeviceActor.Release.Instance);
         OnInput(new ConnectionInput.DeviceOpened(new SlotCandidate(bdf, device.Function.IsVirtualFunction, device.Function.Bridges)));
         if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
             _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);
@@ -282,11 +307,14 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     {
         if (released.NotReset is null) _log.Info("{Bdf} released: reset and given back", released.Device);
         else _log.Warning("{Bdf} released: given back without a reset, {Reason}", released.Device, released.NotReset);
+        if (_releasing != released.Device) return;
+        _releasing = null;
         PerformEffects();
     }
 
     private ConnectionInput Connect(ConnectionEffect.Connect connect)
     {
+        if (_lost is not null) return new ConnectionInput.Connected();
         try
         {
             var self = Self;

@@ -53,6 +53,20 @@ public sealed class XenHypervisor : IHypervisor
         return Interop.LibXenCall.TryCall(_library, HYPERVISOR_physdev_op, PHYSDEVOP_unmap_pirq, argument);
     }
 
+    public int Crash(DomainId domain)
+    {
+        using var argument = Interop.LibXenCall.AllocateBuffer(_library, RemoteShutdownSize);
+        BinaryPrimitives.WriteUInt16LittleEndian(argument.Bytes, (ushort)domain.Value);
+        BinaryPrimitives.WriteUInt16LittleEndian(argument.Bytes[2..], 0);
+        BinaryPrimitives.WriteUInt32LittleEndian(argument.Bytes[4..], SHUTDOWN_crash);
+        return Interop.LibXenCall.TryCall(_library, HYPERVISOR_sched_op, SCHEDOP_remote_shutdown, argument);
+    }
+
+    // xen/include/public/sched.h: struct sched_remote_shutdown, 8 bytes.
+    private const uint HYPERVISOR_sched_op = 29, SHUTDOWN_crash = 3;
+    private const ulong SCHEDOP_remote_shutdown = 4;
+    private const int RemoteShutdownSize = 8;
+
     // xen/include/public/physdev.h: struct physdev_map_pirq (40 bytes) and physdev_unmap_pirq (8 bytes), as on x86-64.
     private const uint HYPERVISOR_physdev_op = 33;
     private const ulong PHYSDEVOP_map_pirq = 13, PHYSDEVOP_unmap_pirq = 14;

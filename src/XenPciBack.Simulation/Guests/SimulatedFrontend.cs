@@ -105,11 +105,17 @@ public sealed partial class SimulatedFrontend : IAsyncDisposable
     /// <summary>The guest stops at once, as when it is destroyed: no state is written.</summary>
     public async ValueTask DisposeAsync()
     {
-        await _stopping.CancelAsync().ConfigureAwait(false);
-        await _run.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await StopAsync().ConfigureAwait(false);
         await _store.DisposeAsync().ConfigureAwait(false);
         _grants.Revoke(Domain, _grant);
         _port.Close();
+    }
+
+    /// <summary>The guest runs no more; its page and its port are still there.</summary>
+    internal async Task StopAsync()
+    {
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        await _run.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private void Signal() => Interlocked.Exchange(ref _changed, NewSignal()).TrySetResult();
