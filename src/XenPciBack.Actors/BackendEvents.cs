@@ -21,6 +21,9 @@ public static class BackendEvents
     /// <summary>A function of the host has reported an error, whoever has it.</summary>
     public sealed record DeviceError(AerError Error);
 
+    /// <summary>A guest's driver has taken its device through an error.</summary>
+    public sealed record DeviceRecovered(DomainId Guest, HostBdf Device);
+
     /// <summary>A guest was crashed because its device was lost.</summary>
     public sealed record GuestKilled(DomainId Guest, HostBdf Device, string Reason);
 

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.Interrupts;
 using XenPciBack.Protocol.SharedPage;
@@ -11,6 +12,7 @@ namespace XenPciBack.Actors;
 /// <summary>Owns one device of one guest: performs its requests one at a time, and gives the device back at the end.</summary>
 internal sealed class DeviceActor : ReceiveActor
 {
+    private readonly DomainId _guest;
     private readonly IPciFunction _function;
     private readonly VirtualConfigSpace _config;
     private readonly MessageInterrupts _interrupts;
@@ -18,6 +20,9 @@ internal sealed class DeviceActor : ReceiveActor
     private readonly DeviceAccessLog _accesses;
     private readonly ILoggingAdapter _log;
     private readonly HashSet<string> _reasonsLogged = [];
+
+    // While the device is being brought back. A guest has one request out at most.
+    private readonly Queue<(object Message, IActorRef Sender)> _waiting = new();
     private bool _warnedOfDroppedWrite;
     private bool _released;
     private bool _isFresh = true;
@@ -39,6 +44,12 @@ internal sealed class DeviceActor : ReceiveActor
         public static readonly Release Instance = new();
     }
 
+    /// <summary>Give the device the registers back that its guest had set up; answered by <see cref="RecoveryInput.DeviceRestored"/>.</summary>
+    /// <param name="Reset">Reset it first; false: the host has done that.</param>
+    public sealed record Restore(bool Reset);
+
+    private sealed record Restored(IActorRef Asker, string? Fault);
+
     /// <summary>The device can be used no longer: the actor fails with a <see cref="DeviceLostException"/>.</summary>
     public sealed record Lose(string Reason);
 
@@ -48,16 +59,35 @@ internal sealed class DeviceActor : ReceiveActor
     public DeviceActor(DomainId guest, AssignedDevice device)
     {
         (_function, _policy, _config, _interrupts, _accesses) = device;
+        _guest = guest;
         _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", _function.Bdf.ToString());
+        Serving();
+    }
+
+    private void Serving()
+    {
         Receive<PciRequest>(request => Sender.Tell(Perform(request)));
         Receive<TracedRequest>(traced => Sender.Tell(PerformTraced(traced)));
+        Receive<Restore>(restore => BringBack(restore.Reset));
+        Receive<Lose>(lose => throw new DeviceLostException(_guest, _function.Bdf, lose.Reason));
         Receive<Release>(_ => GiveBack());
-        Receive<Lose>(lose => throw new DeviceLostException(guest, _function.Bdf, lose.Reason));
         Receive<Released>(released =>
         {
             Context.Parent.Tell(released);
             Context.Stop(Self);
         });
+    }
+
+    // The function belongs to the thread that brings it back; its guest waits, the others do not.
+    private void Restoring()
+    {
+        Receive<Restored>(restored =>
+        {
+            restored.Asker.Tell(new RecoveryInput.DeviceRestored(restored.Fault));
+            Become(Serving);
+            while (_waiting.TryDequeue(out var next)) Self.Tell(next.Message, next.Sender);
+        });
+        ReceiveAny(message => _waiting.Enqueue((message, Sender)));
     }
 
     public static Props Props(DomainId guest, AssignedDevice device) =>
@@ -129,6 +159,19 @@ internal sealed class DeviceActor : ReceiveActor
         _warnedOfDroppedWrite = true;
         _log.Warning("The guest wrote {Size} bytes to read-only config space at {Offset}; dropped. Harmless unless the driver fails; then see the permissive option in xl-pci-configuration(5)",
             request.Size, $"0x{request.Offset:x}");
+    }
+
+    private void BringBack(bool reset)
+    {
+        var asker = Sender;
+        Become(Restoring);
+        Task.Run(() => Recover(reset)).PipeTo(Self, success: fault => new Restored(asker, fault), failure: e => new Restored(asker, e.Message));
+    }
+
+    private string? Recover(bool reset)
+    {
+        if (_config.Recover(reset) is { } fault) return fault;
+        return _interrupts.Recover() is not 0 and var errno ? $"its message interrupts cannot be set up again: {Errnos.Name(errno)}" : null;
     }
 
     private void GiveBack()

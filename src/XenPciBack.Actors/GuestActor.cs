@@ -2,6 +2,7 @@ using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;
@@ -44,6 +45,10 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private bool _disconnecting;
     private int _servedInTurn;
 
+    // Recoveries that have something to ask the guest, and the one whose question is in the page.
+    private readonly Queue<(IActorRef Asker, RecoveryActor.Question Question)> _questions = new();
+    private IActorRef? _asker;
+
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
 
@@ -60,6 +65,11 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private sealed record FrontendIsSilent
     {
         public static readonly FrontendIsSilent Instance = new();
+    }
+
+    private sealed record NoVerdict
+    {
+        public static readonly NoVerdict Instance = new();
     }
 
     private sealed record EffectDone;
@@ -79,6 +89,8 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Receive<DeviceActor.TracedAnswer>(traced => OnAnswer(traced.Answer, traced));
         Receive<Tracing.SinksAre>(now => _trace.SwitchTo(now.Sinks));
         Receive<AerMonitor.Act>(OnDeviceError);
+        Receive<RecoveryActor.Question>(OnQuestion);
+        Receive<NoVerdict>(_ => OnNoVerdict());
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
@@ -110,6 +122,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private void OnPortEvent()
     {
         if (_page is null || _disconnecting) return;
+        if (_page.TakeAerVerdict() is { } verdict) OnVerdict(new RecoveryInput.Answered(verdict));
         _servedInTurn = 0;
         ServeOrUnmask(_page);
     }
@@ -281,10 +294,54 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
             case AerResponse.Kill:
                 device.Tell(new DeviceActor.Lose(act.Error.ToString()));
                 break;
+            case AerResponse.RecoverThenKill when _page is not { TakesAer: true }:
+                device.Tell(new DeviceActor.Lose($"{act.Error}; the guest has no error handling"));
+                break;
+            case AerResponse.RecoverThenKill:
+                var name = $"recovery-{act.Device}";
+                if (Context.Child(name) is { } recovery && !recovery.IsNobody()) recovery.Tell(act);
+                else Context.ActorOf(RecoveryActor.Props(_directory.Guest, act.Device, act.Error, device), name);
+                break;
             default:
-                _log.Warning("{Bdf} goes on after an error: {Error}", act.Device, act.Error);
+                _log.Warning("{Bdf} goes on after an error, {Error}", act.Device, act.Error);
                 break;
         }
+    }
+
+    private void OnQuestion(RecoveryActor.Question question)
+    {
+        _questions.Enqueue((Sender, question));
+        AskNext();
+    }
+
+    // The page has room for one question.
+    private void AskNext()
+    {
+        if (_asker is not null || _page is not { } page || !_questions.TryDequeue(out var next)) return;
+        if (_connection.Slots.Members.FirstOrDefault(member => member.Host == next.Question.Device) is not { Virtual: var place })
+        {
+            AskNext();
+            return;
+        }
+        _asker = next.Asker;
+        page.AskAer(next.Question.Ask.Step, next.Question.Ask.Channel, place);
+        Timers.StartSingleTimer(nameof(RecoveryInput.Silent), NoVerdict.Instance, _settings.Aer.StepPatience);
+    }
+
+    private void OnVerdict(RecoveryInput verdict)
+    {
+        Timers.Cancel(nameof(RecoveryInput.Silent));
+        var asker = _asker;
+        _asker = null;
+        asker.Tell(verdict);
+        AskNext();
+    }
+
+    private void OnNoVerdict()
+    {
+        if (_asker is null) return;
+        _page?.WithdrawAer();
+        OnVerdict(new RecoveryInput.Silent());
     }
 
     // ---- Effects ----------------------------------------------------------------------------------------------------------

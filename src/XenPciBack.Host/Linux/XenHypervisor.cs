@@ -53,6 +53,17 @@ public sealed class XenHypervisor : IHypervisor
         return Interop.LibXenCall.TryCall(_library, HYPERVISOR_physdev_op, PHYSDEVOP_unmap_pirq, argument);
     }
 
+    /// <summary>PHYSDEVOP_restore_msi_ext: the hypervisor writes the messages of a function into it again.</summary>
+    /// <returns>0 or a positive errno.</returns>
+    internal int RestoreMessages(HostBdf function)
+    {
+        using var argument = Interop.LibXenCall.AllocateBuffer(_library, PciDeviceSize);
+        BinaryPrimitives.WriteUInt16LittleEndian(argument.Bytes, function.Segment);
+        argument.Bytes[2] = function.Bus;
+        argument.Bytes[3] = function.DevFn;
+        return Interop.LibXenCall.TryCall(_library, HYPERVISOR_physdev_op, PHYSDEVOP_restore_msi_ext, argument);
+    }
+
     public int Crash(DomainId domain)
     {
         using var argument = Interop.LibXenCall.AllocateBuffer(_library, RemoteShutdownSize);
@@ -67,11 +78,11 @@ public sealed class XenHypervisor : IHypervisor
     private const ulong SCHEDOP_remote_shutdown = 4;
     private const int RemoteShutdownSize = 8;
 
-    // xen/include/public/physdev.h: struct physdev_map_pirq (40 bytes) and physdev_unmap_pirq (8 bytes), as on x86-64.
+    // xen/include/public/physdev.h: struct physdev_map_pirq (40 bytes), physdev_unmap_pirq (8) and physdev_pci_device (4), as on x86-64.
     private const uint HYPERVISOR_physdev_op = 33;
-    private const ulong PHYSDEVOP_map_pirq = 13, PHYSDEVOP_unmap_pirq = 14;
+    private const ulong PHYSDEVOP_map_pirq = 13, PHYSDEVOP_unmap_pirq = 14, PHYSDEVOP_restore_msi_ext = 27;
     private const int MapPirqTypeMsi = 0, MapPirqTypeMsiSegment = 3;
-    private const int MapPirqSize = 40, UnmapPirqSize = 8;
+    private const int MapPirqSize = 40, UnmapPirqSize = 8, PciDeviceSize = 4;
     private const int ChooseForMe = -1;
 
     private int MapPirq(DomainId domain, HostBdf function, int type, ushort entry, ulong tableBar, out Pirq pirq)

@@ -95,6 +95,22 @@ public sealed class VirtualConfigSpace
         return notReset;
     }
 
+    /// <summary>
+    /// The function has met an error while its guest uses it, and a reset takes or has taken its registers: they come back as the host
+    /// and the guest had set them up. Message interrupts are <see cref="Interrupts.MessageInterrupts.Recover"/>'s.
+    /// </summary>
+    /// <param name="reset">Reset it first; false: that has happened.</param>
+    /// <returns>null, or why the function is not as it was.</returns>
+    public string? Recover(bool reset)
+    {
+        if (reset && _function.TryReset() is { } notReset) return notReset;
+        if (_function.Read(Register.Status, 2, out var status) != PciOpError.Success || status == 0xFFFF) return "it does not answer";
+        _power.Set(PowerState.D0);
+        _saved.Restore();
+        foreach (var command in _fields.OfType<CommandField>()) command.Recover();
+        return null;
+    }
+
     // No rule covers any of it.
     private ConfigWriteResult WriteUnknown(ConfigField register, uint value, ICollection<FieldOutcome>? trace)
     {

@@ -64,6 +64,7 @@ public sealed partial class SimulatedFrontend : IAsyncDisposable
     public static async Task<SimulatedFrontend> StartAsync(DomainId domain, XenStoreClient store, GuestGrants grants, GuestPorts ports, FrontendOptions? options = null)
     {
         var frontend = new SimulatedFrontend(domain, store, grants, ports, options ?? new FrontendOptions());
+        frontend._events = frontend.TakeEventsAsync();
         if (frontend._options.IsSilent) return frontend;
         frontend._ownWatch = await store.WatchAsync(frontend._directory, frontend.Wake).ConfigureAwait(false);
         frontend._run = frontend.RunAsync();
@@ -116,6 +117,7 @@ public sealed partial class SimulatedFrontend : IAsyncDisposable
     {
         await _stopping.CancelAsync().ConfigureAwait(false);
         await _run.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _events.ConfigureAwait(false);
     }
 
     private void Signal() => Interlocked.Exchange(ref _changed, NewSignal()).TrySetResult();
