@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
@@ -17,6 +18,8 @@ internal sealed class AerMonitor : ReceiveActor
     private readonly AerPolicies _policies;
     private readonly ILoggingAdapter _log = Context.GetLogger();
     private readonly Dictionary<DomainId, IReadOnlyList<SlotMember>> _guests = [];
+    private readonly Dictionary<HostBdf, ErrorRate> _rates = [];
+    private readonly long _started = Stopwatch.GetTimestamp();
     private IDisposable? _watch;
 
     /// <summary>To the parent: this guest's device has met an error, and this is to be done.</summary>
@@ -53,14 +56,19 @@ internal sealed class AerMonitor : ReceiveActor
         Context.System.EventStream.Publish(new BackendEvents.DeviceError(error));
         var concerned = _guests.SelectMany(guest => guest.Value.Where(member => Concerns(error, member.Device)).Select(member => (Guest: guest.Key, Device: member.Host)))
             .OrderBy(c => c.Guest.Value).ToList();
-        if (!error.IsUncorrectable)
-        {
-            _log.Info("{Bdf} reports an error, {Error}", error.Device, error);
-            return;
-        }
+        if (!error.IsUncorrectable && !IsTooMuch(error)) return;
         _log.Error("{Bdf} reports an error, {Error}; {Concerned}", error.Device, error, concerned.Count == 0 ? "no guest has it" : $"it concerns {string.Join(", ", concerned.Select(c => $"guest {c.Guest} with {c.Device}"))}");
         foreach (var (guest, device) in concerned)
             Context.Parent.Tell(new Act(guest, device, error, _policies.Of(device)));
+    }
+
+    /// <returns>true when so many have come that the device is not to be trusted any more.</returns>
+    private bool IsTooMuch(AerError error)
+    {
+        var before = _rates.GetValueOrDefault(error.Device) ?? ErrorRate.None;
+        var now = _rates[error.Device] = before.Add(error.Count, Stopwatch.GetElapsedTime(_started), _policies.CorrectableWindow);
+        if (now.IsNews(before)) _log.Warning("{Bdf} reports an error, {Error}; {Count} within {Window} s", error.Device, error, now.Count, _policies.CorrectableWindow.TotalSeconds);
+        return _policies.CorrectableLimit > 0 && now.Count > _policies.CorrectableLimit && (before.Count <= _policies.CorrectableLimit || before.Began != now.Began);
     }
 
     private bool Concerns(AerError error, SlotCandidate device) =>

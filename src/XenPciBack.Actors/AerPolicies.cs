@@ -22,7 +22,8 @@ public enum AerResponse
 /// <summary>What is done about errors of devices; hocon.conf documents every value.</summary>
 /// <param name="Response">To an uncorrectable error of a device that has no entry of its own.</param>
 /// <param name="StepPatience">How long a guest may take for one step of a recovery.</param>
-public sealed record AerPolicies(AerResponse Response, TimeSpan StepPatience)
+/// <param name="CorrectableLimit">More correctable errors of one device within <paramref name="CorrectableWindow"/> count as an uncorrectable one; 0: any number may come.</param>
+public sealed record AerPolicies(AerResponse Response, TimeSpan StepPatience, long CorrectableLimit, TimeSpan CorrectableWindow)
 {
     public ImmutableDictionary<HostBdf, AerResponse> ByDevice { get; init; } = ImmutableDictionary<HostBdf, AerResponse>.Empty;
 

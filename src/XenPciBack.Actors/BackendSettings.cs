@@ -17,7 +17,7 @@ public sealed record BackendSettings(DomainId Domain, int RequestsPerTurn, TimeS
 
     public DevicePolicies Devices { get; init; } = new();
 
-    public AerPolicies Aer { get; init; } = new(AerResponse.Kill, TimeSpan.FromSeconds(10));
+    public AerPolicies Aer { get; init; } = new(AerResponse.Kill, StepPatience: TimeSpan.FromSeconds(10), CorrectableLimit: 0, CorrectableWindow: TimeSpan.FromMinutes(1));
 }
 
 /// <summary>What guests may do with devices beyond the default; whatever the host's own switches and the toolstack allow comes on top.</summary>

@@ -24,6 +24,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     // Guests that have been crashed, by the device that was lost, until their directories are gone.
     private readonly Dictionary<DomainId, HostBdf> _lost = [];
 
+    private readonly HashSet<(DomainId Guest, HostBdf Device)> _detaching = [];
+
     // When the actor of a guest failed, the latest last.
     private readonly Dictionary<BackendDirectory, List<long>> _failures = [];
 
@@ -51,7 +53,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     private sealed record GuestLost(DeviceLostException Cause);
     private sealed record GuestCrashed(DeviceLostException Cause, int Errno, TimeSpan Took);
-    private sealed record QuarantineFailed(HostBdf Device, Exception Cause);
+    private sealed record DetachEnded(DomainId Guest, HostBdf Device, string? Fault);
+    private sealed record SetAsideEnded(HostBdf Device, string? Fault);
 
     public BackendSupervisor(XenStoreClient client, XenHost host, BackendSettings settings)
     {
@@ -70,7 +73,12 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<AerMonitor.Act>(OnDeviceError);
         Receive<GuestLost>(lost => OnGuestLost(lost.Cause));
         Receive<GuestCrashed>(OnGuestCrashed);
-        Receive<QuarantineFailed>(failed => _log.Error("{Bdf} is not on record as quarantined, the next guest may get it: {Cause}", failed.Device, failed.Cause.Message));
+        Receive<DetachEnded>(OnDetachEnded);
+        Receive<SetAsideEnded>(ended =>
+        {
+            if (ended.Fault is null) _log.Warning("{Bdf} is in quarantine; no guest gets it until: xenpciback quarantine clear {Bdf}", ended.Device, ended.Device);
+            else _log.Error("{Bdf} cannot be put on record as quarantined, the next guest may get it: {Cause}", ended.Device, ended.Fault);
+        });
         Receive<Terminated>(terminated => OnGuestEnded(terminated.ActorRef));
     }
 
@@ -199,9 +207,33 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     private void OnDeviceError(AerMonitor.Act act)
     {
-        foreach (var (directory, guest) in _guests)
-            if (directory.Guest == act.Guest)
-                guest.Tell(act);
+        if (_lost.ContainsKey(act.Guest)) return;
+        if (act.Response == AerResponse.Detach) Detach(act);
+        else
+            foreach (var (directory, guest) in _guests)
+                if (directory.Guest == act.Guest)
+                    guest.Tell(act);
+    }
+
+    /// <summary>The toolstack takes the device away, with the guest's help, as for <c>xl pci-detach</c>.</summary>
+    private void Detach(AerMonitor.Act act)
+    {
+        if (!_detaching.Add((act.Guest, act.Device))) return;
+        SetAside(act.Guest, act.Device, act.Error.ToString());
+        _host.Toolstack.DetachAsync(act.Guest, act.Device).PipeTo(Self, success: fault => new DetachEnded(act.Guest, act.Device, fault), failure: e => new DetachEnded(act.Guest, act.Device, e.Message));
+    }
+
+    private void OnDetachEnded(DetachEnded ended)
+    {
+        _detaching.Remove((ended.Guest, ended.Device));
+        if (ended.Fault is null) _log.Warning("{Bdf} taken away from guest {DomId}, which goes on without it", ended.Device, ended.Guest);
+        else _log.Error("{Bdf} cannot be taken away from guest {DomId}: {Fault}", ended.Device, ended.Guest, ended.Fault);
+    }
+
+    private void SetAside(DomainId guest, HostBdf device, string reason)
+    {
+        var quarantined = new QuarantinedDevice(device, guest, TimeProvider.System.GetUtcNow(), reason);
+        Task.Run(() => new Quarantine(_host.LastingRecords).Add(quarantined)).PipeTo(Self, success: () => new SetAsideEnded(device, null), failure: e => new SetAsideEnded(device, e.Message));
     }
 
     /// <summary>The guest is crashed through the hypervisor, so that the toolstack does what its on_crash says, and the classic node is written.</summary>
@@ -210,9 +242,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         if (!_lost.TryAdd(cause.Guest, cause.Device)) return;
         var began = Stopwatch.GetTimestamp();
         Task.Run(() => _host.Hypervisor.Crash(cause.Guest)).PipeTo(Self, success: errno => new GuestCrashed(cause, errno, Stopwatch.GetElapsedTime(began)));
-        var quarantined = new QuarantinedDevice(cause.Device, cause.Guest, TimeProvider.System.GetUtcNow(), cause.Reason);
-        Task.Run(() => new Quarantine(_host.LastingRecords).Add(quarantined))
-            .ContinueWith(done => (object)new QuarantineFailed(cause.Device, done.Exception!.InnerException!), TaskContinuationOptions.OnlyOnFaulted).PipeTo(Self);
+        SetAside(cause.Guest, cause.Device, cause.Reason);
         foreach (var directory in _guests.Keys.Where(directory => directory.Guest == cause.Guest))
             _directories.RecordLossAsync(directory, cause.Message).PipeTo(Self, failure: e => new ListingFailed(e));
     }

@@ -65,6 +65,7 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     /// </summary>
     public XenHost OpenHost() => new(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci, Aer)
     {
+        Toolstack = Toolstack,
         LastingRecords = LastingRecords,
     };
 

@@ -141,6 +141,49 @@ public class AerTests : BackendTest
     }
 
     [Fact]
+    public async Task With_detach_the_toolstack_takes_the_device_away_and_the_guest_goes_on()
+    {
+        await RestartBackendAsync(Settings with { Aer = Settings.Aer with { ByDevice = Settings.Aer.ByDevice.Add(Nic, AerResponse.Detach) } });
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
+        Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
+        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync($"{Edu}", async () => string.Join(' ', await Xen.Toolstack.DevicesAsync(guest.Id)));
+        Assert.False(guest.IsCrashed);
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 1 << 3, 0, 4));
+        Assert.NotNull(new Quarantine(Xen.LastingRecords).Find(Nic));
+    }
+
+    [Fact]
+    public async Task With_report_nothing_happens_but_a_line_in_the_log()
+    {
+        await RestartBackendAsync(Settings with { Aer = Settings.Aer with { Response = AerResponse.Report } });
+        var guest = await ConnectedGuestAsync("web", Nic);
+        var seen = CreateTestProbe();
+        Sys.EventStream.Subscribe(seen, typeof(BackendEvents.DeviceError));
+        Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+        await seen.ExpectMsgAsync<BackendEvents.DeviceError>(Patience);
+        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
+        Assert.False(guest.IsCrashed);
+        Assert.Empty(new Quarantine(Xen.LastingRecords).Devices);
+    }
+
+    [Fact]
+    public async Task Too_many_correctable_errors_are_an_uncorrectable_one()
+    {
+        await RestartBackendAsync(Settings with { Aer = Settings.Aer with { CorrectableLimit = 10, CorrectableWindow = TimeSpan.FromHours(1) } });
+        var (killed, seen) = (Killed(), CreateTestProbe());
+        Sys.EventStream.Subscribe(seen, typeof(BackendEvents.DeviceError));
+        var guest = await ConnectedGuestAsync("web", Nic);
+        for (var i = 0; i < 10; i++) Xen.Aer.Inject(Nic, AerSeverity.Correctable, 1);
+        for (var i = 0; i < 10; i++) await seen.ExpectMsgAsync<BackendEvents.DeviceError>(Patience);
+        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
+        Assert.False(guest.IsCrashed);
+        Xen.Aer.Inject(Nic, AerSeverity.Correctable, 1);
+        Assert.Contains("correctable: Receiver Error", (await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_storm_of_errors_is_one_death()
     {
         var killed = Killed();

@@ -15,7 +15,7 @@ public class RecoveryTests : BackendTest
 
     private static readonly HostBdf Card = HostBdf.Parse("0000:06:00.0");
 
-    private static readonly BackendSettings Recovering = Settings with { Aer = new AerPolicies(AerResponse.RecoverThenKill, TimeSpan.FromHours(1)) };
+    private static readonly BackendSettings Recovering = Settings with { Aer = Settings.Aer with { Response = AerResponse.RecoverThenKill, StepPatience = TimeSpan.FromHours(1) } };
 
     private async Task<(SimulatedGuest Guest, TestProbe Events)> GuestWithDriverAsync(Func<ErrorQuestion, int?> driver, bool takesAer = true, BackendSettings? settings = null)
     {
@@ -88,7 +88,7 @@ public class RecoveryTests : BackendTest
     [Fact]
     public async Task A_silent_guest_is_waited_for_as_long_as_the_settings_say_and_blocks_nobody()
     {
-        var (guest, events) = await GuestWithDriverAsync(_ => null, settings: Settings with { Aer = new AerPolicies(AerResponse.RecoverThenKill, TimeSpan.FromMilliseconds(300)) });
+        var (guest, events) = await GuestWithDriverAsync(_ => null, settings: Settings with { Aer = Settings.Aer with { Response = AerResponse.RecoverThenKill, StepPatience = TimeSpan.FromMilliseconds(300) } });
         var bystander = await ConnectedGuestAsync("lab", Edu);
         Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
         await EventuallyAsync(1, () => guest.Frontend.Questions.Count);

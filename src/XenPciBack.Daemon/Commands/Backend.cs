@@ -30,7 +30,7 @@ internal static class Backend
             })
             .AddPciBackend(client, host, settings.Backend)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
-        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, services.GetRequiredService<IRequiredActor<PciBackend>>()));
+        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, new Quarantine(host.LastingRecords), services.GetRequiredService<IRequiredActor<PciBackend>>()));
         client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message);
         client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
         return builder.Build();

@@ -43,13 +43,15 @@ internal sealed class AerTrace : IDisposable
     }
 
     /// <summary>Gives every line that is there now.</summary>
-    /// <exception cref="IOException">The pipe is broken.</exception>
+    /// <exception cref="IOException">The pipe is broken, or has come to its end.</exception>
     public void Read(Action<string> onLine)
     {
         while (true)
         {
             var got = Interop.Libc.Read(_pipe, _buffer);
-            if (got is 0 or -Errnos.EAGAIN) return;
+            if (got == -Errnos.EAGAIN) return;
+            // Somebody has switched the instance off, and all is read.
+            if (got == 0) throw new IOException("trace_pipe has ended: tracing was switched off");
             if (got < 0) throw new IOException($"trace_pipe cannot be read: {Errnos.Name(-got)}");
             foreach (var character in Encoding.ASCII.GetString(_buffer, 0, got))
             {

@@ -26,6 +26,7 @@ public static class LinuxXenHost
             return new XenHost(grants, channels, hypervisor, new XenGuestPirqs(hypervisor.MapPirq, hypervisor.UnmapPirq, hypervisor.RestoreMessages, root), new SysfsPciHost(root),
                 new LinuxAerFeed(new FileRecords($"{root.TrimEnd('/')}/run/xenpciback/aer"), root))
             {
+                Toolstack = new XlToolstack(),
                 LastingRecords = new FileRecords($"{root.TrimEnd('/')}/var/lib/xenpciback/quarantine"),
             };
         }
