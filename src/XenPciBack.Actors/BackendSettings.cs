@@ -28,6 +28,9 @@ public sealed record DevicePolicies(bool Permissive = false)
 
     public ImmutableArray<ConfigQuirk> Quirks { get; init; } = [];
 
+    /// <summary>Every device is made to report its errors.</summary>
+    public bool ReportErrors { get; init; }
+
     public ConfigPolicy Of(HostBdf device) =>
-        (ByDevice.GetValueOrDefault(device) ?? new ConfigPolicy()).Or(new ConfigPolicy(Permissive) { Quirks = [.. Quirks.Where(quirk => quirk.Device == device)] });
+        (ByDevice.GetValueOrDefault(device) ?? new ConfigPolicy()).Or(new ConfigPolicy(Permissive) { Quirks = [.. Quirks.Where(quirk => quirk.Device == device)], ReportErrors = ReportErrors });
 }

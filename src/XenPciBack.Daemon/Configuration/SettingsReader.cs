@@ -90,7 +90,7 @@ internal sealed class SettingsReader
             {
                 ByDevice = ReadAerResponses(),
             },
-            Devices = new DevicePolicies(Switch("permissive")) { ByDevice = ReadDevices(), Quirks = ReadQuirks() },
+            Devices = new DevicePolicies(Switch("permissive")) { ByDevice = ReadDevices(), Quirks = ReadQuirks(), ReportErrors = Switch("aer.enable-reporting") },
         };
         var xenStore = new XenStoreClientOptions
         {

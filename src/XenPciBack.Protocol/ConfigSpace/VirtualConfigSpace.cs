@@ -29,6 +29,7 @@ public sealed class VirtualConfigSpace
     {
         (_function, _policy, _power) = (function, policy, new PowerState(function));
         _saved = new SavedConfig(function, policy);
+        if (policy.ReportErrors) ErrorReporting.Enable(function);
         AddHeader();
         AddBars();
         AddCapabilities();
@@ -107,6 +108,7 @@ public sealed class VirtualConfigSpace
         if (_function.Read(Register.Status, 2, out var status) != PciOpError.Success || status == 0xFFFF) return "it does not answer";
         _power.Set(PowerState.D0);
         _saved.Restore();
+        if (_policy.ReportErrors) ErrorReporting.Enable(_function);
         foreach (var command in _fields.OfType<CommandField>()) command.Recover();
         return null;
     }
