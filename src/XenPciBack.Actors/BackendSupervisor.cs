@@ -4,6 +4,7 @@ using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.Slots;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Actors;
@@ -22,9 +23,10 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private readonly HashSet<BackendDirectory> _leftAlone = [];
 
     // Guests that have been crashed, by the device that was lost, until their directories are gone.
-    private readonly Dictionary<DomainId, HostBdf> _lost = [];
+    private readonly Dictionary<DomainId, SlotCandidate> _lost = [];
 
-    private readonly HashSet<(DomainId Guest, HostBdf Device)> _detaching = [];
+    // Devices put into quarantine while their guests are still there.
+    private readonly HashSet<(DomainId Guest, HostBdf Device)> _setAside = [];
 
     // When the actor of a guest failed, the latest last.
     private readonly Dictionary<BackendDirectory, List<long>> _failures = [];
@@ -73,6 +75,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<AerMonitor.Act>(OnDeviceError);
         Receive<GuestLost>(lost => OnGuestLost(lost.Cause));
         Receive<GuestCrashed>(OnGuestCrashed);
+        Receive<DeviceActor.Released>(released => released.Log(_log));
         Receive<DetachEnded>(OnDetachEnded);
         Receive<SetAsideEnded>(ended =>
         {
@@ -97,10 +100,11 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     protected override SupervisorStrategy SupervisorStrategy()
     {
-        var self = Self;
+        var (self, log) = (Self, _log);
         return Supervision.OfGuests(cause =>
         {
             if (cause is DeviceLostException lost) self.Tell(new GuestLost(lost));
+            else log.Error(cause, "An actor has failed");
         });
     }
 
@@ -128,6 +132,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         _leftAlone.IntersectWith(listed.Directories);
         foreach (var gone in _failures.Keys.Except(listed.Directories).ToList()) _failures.Remove(gone);
         foreach (var gone in _lost.Keys.Except(listed.Directories.Select(directory => directory.Guest)).ToList()) _lost.Remove(gone);
+        _setAside.RemoveWhere(aside => !listed.Directories.Any(directory => directory.Guest == aside.Guest));
         foreach (var directory in listed.Directories)
             if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
                 Serve(directory);
@@ -158,7 +163,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
                 directory.Guest, directory.Guest, directory.DeviceId);
             return;
         }
-        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _settings, _lost.TryGetValue(directory.Guest, out var lost) ? lost : null), directory.ActorName));
+        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _settings, _lost.GetValueOrDefault(directory.Guest)), directory.ActorName));
         _guests[directory] = guest;
         if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
     }
@@ -207,42 +212,53 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     private void OnDeviceError(AerMonitor.Act act)
     {
-        if (_lost.ContainsKey(act.Guest)) return;
-        if (act.Response == AerResponse.Detach) Detach(act);
+        if (_lost.ContainsKey(act.Guest))
+        {
+            // One more device of a guest that has been ended for another one.
+            if (act.Response != AerResponse.Report) SetAside(act.Guest, act.Device, act.Error.ToString());
+        }
+        else if (act.Response == AerResponse.Detach)
+        {
+            if (SetAside(act.Guest, act.Device, act.Error.ToString())) Detach(act.Guest, act.Device);
+        }
         else
+        {
             foreach (var (directory, guest) in _guests)
                 if (directory.Guest == act.Guest)
                     guest.Tell(act);
+        }
     }
 
     /// <summary>The toolstack takes the device away, with the guest's help, as for <c>xl pci-detach</c>.</summary>
-    private void Detach(AerMonitor.Act act)
-    {
-        if (!_detaching.Add((act.Guest, act.Device))) return;
-        SetAside(act.Guest, act.Device, act.Error.ToString());
-        _host.Toolstack.DetachAsync(act.Guest, act.Device).PipeTo(Self, success: fault => new DetachEnded(act.Guest, act.Device, fault), failure: e => new DetachEnded(act.Guest, act.Device, e.Message));
-    }
+    private void Detach(DomainId guest, HostBdf device) => _host.Toolstack.DetachAsync(guest, device)
+        .PipeTo(Self, success: fault => new DetachEnded(guest, device, fault), failure: e => new DetachEnded(guest, device, e.Message));
 
     private void OnDetachEnded(DetachEnded ended)
     {
-        _detaching.Remove((ended.Guest, ended.Device));
+        _setAside.Remove((ended.Guest, ended.Device));
         if (ended.Fault is null) _log.Warning("{Bdf} taken away from guest {DomId}, which goes on without it", ended.Device, ended.Guest);
         else _log.Error("{Bdf} cannot be taken away from guest {DomId}: {Fault}", ended.Device, ended.Guest, ended.Fault);
     }
 
-    private void SetAside(DomainId guest, HostBdf device, string reason)
+    /// <returns>false if that has been done already.</returns>
+    private bool SetAside(DomainId guest, HostBdf device, string reason)
     {
+        if (!_setAside.Add((guest, device))) return false;
         var quarantined = new QuarantinedDevice(device, guest, TimeProvider.System.GetUtcNow(), reason);
         Task.Run(() => new Quarantine(_host.LastingRecords).Add(quarantined)).PipeTo(Self, success: () => new SetAsideEnded(device, null), failure: e => new SetAsideEnded(device, e.Message));
+        return true;
     }
 
     /// <summary>The guest is crashed through the hypervisor, so that the toolstack does what its on_crash says, and the classic node is written.</summary>
     private void OnGuestLost(DeviceLostException cause)
     {
-        if (!_lost.TryAdd(cause.Guest, cause.Device)) return;
+        _lost[cause.Guest] = cause.Device.Candidate;
         var began = Stopwatch.GetTimestamp();
-        Task.Run(() => _host.Hypervisor.Crash(cause.Guest)).PipeTo(Self, success: errno => new GuestCrashed(cause, errno, Stopwatch.GetElapsedTime(began)));
-        SetAside(cause.Guest, cause.Device, cause.Reason);
+        var crashed = Task.Run(() => _host.Hypervisor.Crash(cause.Guest));
+        crashed.PipeTo(Self, success: errno => new GuestCrashed(cause, errno, Stopwatch.GetElapsedTime(began)));
+        // Not before: a guest that still runs would find its device without registers.
+        crashed.ContinueWith(_ => cause.Device.GiveBack(), TaskScheduler.Default).PipeTo(Self, failure: e => new DeviceActor.Released(cause.Device.Bdf, e.Message));
+        SetAside(cause.Guest, cause.Device.Bdf, cause.Reason);
         foreach (var directory in _guests.Keys.Where(directory => directory.Guest == cause.Guest))
             _directories.RecordLossAsync(directory, cause.Message).PipeTo(Self, failure: e => new ListingFailed(e));
     }
@@ -250,8 +266,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private void OnGuestCrashed(GuestCrashed crashed)
     {
         var (cause, errno, took) = crashed;
-        if (errno is 0 or Errnos.ESRCH) _log.Error("Guest {DomId} crashed in {Took:0.0} ms, because its device {Bdf} is lost: {Reason}", cause.Guest, took.TotalMilliseconds, cause.Device, cause.Reason);
-        else _log.Error("Guest {DomId} cannot be crashed ({Error}) and goes on without {Bdf}, which is lost: {Reason}", cause.Guest, Errnos.Name(errno), cause.Device, cause.Reason);
-        Context.System.EventStream.Publish(new BackendEvents.GuestKilled(cause.Guest, cause.Device, cause.Reason));
+        if (errno is 0 or Errnos.ESRCH) _log.Error("Guest {DomId} crashed in {Took:0.0} ms, because its device {Bdf} is lost: {Reason}", cause.Guest, took.TotalMilliseconds, cause.Device.Bdf, cause.Reason);
+        else _log.Error("Guest {DomId} cannot be crashed ({Error}) and goes on without {Bdf}, which is lost: {Reason}", cause.Guest, Errnos.Name(errno), cause.Device.Bdf, cause.Reason);
+        Context.System.EventStream.Publish(new BackendEvents.GuestKilled(cause.Guest, cause.Device.Bdf, cause.Reason));
     }
 }

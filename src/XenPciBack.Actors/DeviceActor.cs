@@ -13,6 +13,7 @@ namespace XenPciBack.Actors;
 internal sealed class DeviceActor : ReceiveActor
 {
     private readonly DomainId _guest;
+    private readonly AssignedDevice _device;
     private readonly IPciFunction _function;
     private readonly VirtualConfigSpace _config;
     private readonly MessageInterrupts _interrupts;
@@ -24,7 +25,7 @@ internal sealed class DeviceActor : ReceiveActor
     // While the device is being brought back. A guest has one request out at most.
     private readonly Queue<(object Message, IActorRef Sender)> _waiting = new();
     private bool _warnedOfDroppedWrite;
-    private bool _released;
+    private bool _handedOver;
     private bool _isFresh = true;
 
     // Read from the device when a trace first asks for names.
@@ -54,12 +55,24 @@ internal sealed class DeviceActor : ReceiveActor
     public sealed record Lose(string Reason);
 
     /// <param name="NotReset">null if the device was reset, else why not.</param>
-    public sealed record Released(HostBdf Device, string? NotReset);
+    public sealed record Released(HostBdf Device, string? NotReset)
+    {
+        /// <summary>0, or the errno with which the hypervisor kept a PIRQ of the guest.</summary>
+        public int StillMapped { get; init; }
+
+        /// <summary>Says how it went.</summary>
+        public void Log(ILoggingAdapter log)
+        {
+            if (StillMapped != 0) log.Warning("{Bdf}: a PIRQ of the guest stays mapped: {Error}", Device, Errnos.Name(StillMapped));
+            if (NotReset is null) log.Info("{Bdf} released: reset and given back", Device);
+            else log.Warning("{Bdf} released: given back without a reset, {Reason}", Device, NotReset);
+        }
+    }
 
     public DeviceActor(DomainId guest, AssignedDevice device)
     {
         (_function, _policy, _config, _interrupts, _accesses) = device;
-        _guest = guest;
+        (_guest, _device) = (guest, device);
         _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", _function.Bdf.ToString());
         Serving();
     }
@@ -69,7 +82,7 @@ internal sealed class DeviceActor : ReceiveActor
         Receive<PciRequest>(request => Sender.Tell(Perform(request)));
         Receive<TracedRequest>(traced => Sender.Tell(PerformTraced(traced)));
         Receive<Restore>(restore => BringBack(restore.Reset));
-        Receive<Lose>(lose => throw new DeviceLostException(_guest, _function.Bdf, lose.Reason));
+        Receive<Lose>(Fail);
         Receive<Release>(_ => GiveBack());
         Receive<Released>(released =>
         {
@@ -104,9 +117,9 @@ internal sealed class DeviceActor : ReceiveActor
 
     protected override void PostStop()
     {
-        // Stopped without a release: the daemon is ending, or the actor has failed. The guest may go on using the device, and the
-        // next daemon takes it up as it is, so nothing is reset.
-        if (!_released) _function.Dispose();
+        // Stopped without a release: the daemon is ending, or an actor has failed. The guest may go on using the device, and the
+        // next daemon or actor takes it up as it is, so nothing is reset.
+        if (!_handedOver) _function.Dispose();
     }
 
     private TracedAnswer PerformTraced(TracedRequest traced)
@@ -174,22 +187,16 @@ internal sealed class DeviceActor : ReceiveActor
         return _interrupts.Recover() is not 0 and var errno ? $"its message interrupts cannot be set up again: {Errnos.Name(errno)}" : null;
     }
 
-    private void GiveBack()
+    private void Fail(Lose lose)
     {
-        _released = true;
-        // A reset takes 100 ms and more; it has no place on the thread that serves other guests.
-        Task.Run(ResetAndClose).PipeTo(Self,
-            success: notReset => new Released(_function.Bdf, notReset),
-            failure: e => new Released(_function.Bdf, e.Message));
+        _handedOver = true;
+        throw new DeviceLostException(_guest, _device, lose.Reason);
     }
 
-    private string? ResetAndClose()
+    private void GiveBack()
     {
-        using (_function)
-        {
-            // First, while the device still listens: after a reset nobody would know what had been enabled.
-            if (_interrupts.Release() is not 0 and var errno) _log.Warning("A PIRQ of the guest stays mapped: {Error}", Errnos.Name(errno));
-            return _config.Release();
-        }
+        _handedOver = true;
+        // It has no place on the thread that serves other guests.
+        Task.Run(_device.GiveBack).PipeTo(Self, success: released => released, failure: e => new Released(_function.Bdf, e.Message));
     }
 }

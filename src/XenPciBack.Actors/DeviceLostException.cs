@@ -7,10 +7,11 @@ namespace XenPciBack.Actors;
 /// guest (<see cref="Supervision"/>).
 /// </summary>
 /// <param name="guest">Whose device it is.</param>
+/// <param name="device">It belongs to whoever handles the exception, and is to be given back.</param>
 /// <param name="reason">What has happened to it, for the log and the error node.</param>
-internal sealed class DeviceLostException(DomainId guest, HostBdf device, string reason) : Exception($"{device}: {reason}")
+internal sealed class DeviceLostException(DomainId guest, AssignedDevice device, string reason) : Exception($"{device.Bdf}: {reason}")
 {
     public DomainId Guest { get; } = guest;
-    public HostBdf Device { get; } = device;
+    public AssignedDevice Device { get; } = device;
     public string Reason { get; } = reason;
 }

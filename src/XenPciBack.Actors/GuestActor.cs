@@ -28,7 +28,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private readonly GuestTrace _trace;
 
     // The guest has been crashed because of this device: nothing is served any more, and the toolstack is not kept waiting.
-    private readonly HostBdf? _lost;
+    private readonly SlotCandidate? _lost;
 
     // Control plane
     private readonly Queue<ConnectionEffect> _effects = new();
@@ -36,9 +36,6 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private bool _inPass;
     private bool _again;
     private bool _directoryGone;
-
-    // Whose release the effects wait for.
-    private HostBdf? _releasing;
 
     // Data plane
     private GuestPage? _page;
@@ -75,7 +72,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
-    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, HostBdf? lost)
+    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, SlotCandidate? lost)
     {
         (_directory, _host, _settings, _lost) = (directory, host, settings, lost);
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
@@ -103,7 +100,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     public ITimerScheduler Timers { get; set; } = null!;
 
     /// <param name="lost">The device for which the guest has been crashed; null for a guest that runs.</param>
-    public static Props Props(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, HostBdf? lost) =>
+    public static Props Props(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, SlotCandidate? lost) =>
         Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, settings, lost)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PreStart() => OnChanged();
@@ -215,15 +212,15 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
                     _log.Error("{Error}: {Text}", Errnos.Name(errno), text);
                     AwaitStore(_store.RecordErrorAsync(errno, text));
                     return;
-                case ConnectionEffect.OpenDevice(var device, var permissive):
+                case ConnectionEffect.OpenDevice(var device, _) open:
                     _effects.Dequeue();
-                    Open(device, permissive);
+                    if (device == _lost?.Bdf) OnInput(new ConnectionInput.DeviceOpened(_lost));
+                    else Open(open);
                     return;
                 case ConnectionEffect.ReleaseDevice(var device):
                     _effects.Dequeue();
                     _trace.Forget(device);
                     if (!_devices.Remove(device, out var actor)) continue;
-                    _releasing = device;
                     actor.Tell(DeviceActor.Release.Instance);
                     return;
                 case ConnectionEffect.Connect connect:
@@ -346,26 +343,22 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
 
     // ---- Effects ----------------------------------------------------------------------------------------------------------
 
-    private void Open(HostBdf device, bool permissive) =>
-        Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, device, permissive, isLost: device == _lost))
-            .PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(device, e.Message));
+    private void Open(ConnectionEffect.OpenDevice open) =>
+        Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, open.Device, open.Permissive, open.IsTakenUp))
+            .PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(open.Device, e.Message));
 
     private void OnDeviceOpened(AssignedDevice device)
     {
-        var bdf = device.Function.Bdf;
+        var bdf = device.Bdf;
         _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, device), bdf.ToString());
-        if (bdf == _lost && _devices.Remove(bdf, out var lost)) lost.Tell(DeviceActor.Release.Instance);
-        OnInput(new ConnectionInput.DeviceOpened(new SlotCandidate(bdf, device.Function.IsVirtualFunction, device.Function.Bridges)));
+        OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
         if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
             _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);
     }
 
     private void OnReleased(DeviceActor.Released released)
     {
-        if (released.NotReset is null) _log.Info("{Bdf} released: reset and given back", released.Device);
-        else _log.Warning("{Bdf} released: given back without a reset, {Reason}", released.Device, released.NotReset);
-        if (_releasing != released.Device) return;
-        _releasing = null;
+        released.Log(_log);
         PerformEffects();
     }
 

@@ -35,7 +35,7 @@ internal sealed class RecoveryActor : ReceiveActor
         // The device met more of the same while it is being brought back; worse than before is the end of it.
         Receive<AerMonitor.Act>(act =>
         {
-            if (act.Error.Severity > _error.Severity) throw Lost($"another error came during the recovery, {act.Error}");
+            if (act.Error.Severity > _error.Severity) Fail($"another error came during the recovery, {act.Error}");
         });
         Perform(first);
     }
@@ -59,9 +59,14 @@ internal sealed class RecoveryActor : ReceiveActor
                 Context.Stop(Self);
                 break;
             case RecoveryEffect.Failed(var reason):
-                throw Lost(reason);
+                Fail(reason);
+                break;
         }
     }
 
-    private DeviceLostException Lost(string reason) => new(_guest, _device, $"{_error}; {reason}");
+    private void Fail(string reason)
+    {
+        _deviceActor.Tell(new DeviceActor.Lose($"{_error}; {reason}"));
+        Context.Stop(Self);
+    }
 }

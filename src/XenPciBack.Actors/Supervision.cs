@@ -26,10 +26,10 @@ internal static class Supervision
     /// Used by the supervisor for its children. A guest's actor is stopped, never restarted in place: what was on its way to the one
     /// that failed must not reach the next.
     /// </summary>
-    /// <param name="onFailure">Told why, before the child has ended.</param>
-    public static SupervisorStrategy OfGuests(Action<Exception> onFailure) => new OneForOneStrategy(cause =>
+    /// <param name="onFailure">Told why, before the child has ended; the log is left to it.</param>
+    public static SupervisorStrategy OfGuests(Action<Exception> onFailure) => new OneForOneStrategy(maxNrOfRetries: -1, withinTimeMilliseconds: Timeout.Infinite, cause =>
     {
         onFailure(cause);
         return Directive.Stop;
-    });
+    }, loggingEnabled: false);
 }

@@ -11,11 +11,15 @@ using XenPciBack.XenStore;
 
 namespace XenPciBack.Daemon.Control;
 
+/// <summary>Lets a fault happen, by name.</summary>
+/// <returns>What has happened to whom, or why nothing has.</returns>
+internal delegate Task<(string? Injected, string? Error)> FaultInjector(string name);
+
 /// <summary>
 /// The daemon's Unix socket for its own command line, open to its owner (root) only. A client sends one line of JSON and gets
 /// lines of JSON until one side closes.
 /// </summary>
-internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, IRequiredActor<PciBackend> backend) : BackgroundService
+internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, IRequiredActor<PciBackend> backend) : BackgroundService
 {
     // Longer than any request there is.
     private const int LongestRequest = 4096;
@@ -80,9 +84,14 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
             { Trace: { } subject } => TraceAsync(stream, subject, stop),
             { ListQuarantine: true } => SendAsync(stream, Quarantined(clear: null), stop),
             { ClearQuarantine: { } device } => SendAsync(stream, Quarantined(device), stop),
+            { Fault: { } fault } => SendAsync(stream, await InjectAsync(fault).ConfigureAwait(false), stop),
             _ => SendAsync(stream, new ControlAnswer("this daemon does not know the request; is the command of another version?"), stop),
         }).ConfigureAwait(false);
     }
+
+    private async Task<ControlAnswer> InjectAsync(string name) =>
+        faults is null ? new ControlAnswer("faults can be injected into xenpciback demo, not into the daemon of a real host")
+        : await faults(name).ConfigureAwait(false) is var (injected, error) && error is null ? new ControlAnswer(Injected: injected) : new ControlAnswer(error);
 
     private ControlAnswer Quarantined(HostBdf? clear)
     {

@@ -28,7 +28,7 @@ public sealed partial class SimulatedFrontend
             {
                 await _port.WaitAsync(_stopping.Token).ConfigureAwait(false);
                 _event.Writer.TryWrite(true);
-                if (_page.IsQuestionActive && Interlocked.Exchange(ref _handling, 1) == 0) _ = Task.Run(HandleQuestionsAsync);
+                if (!_options.IsSilent && _page.IsQuestionActive && Interlocked.Exchange(ref _handling, 1) == 0) _ = Task.Run(HandleQuestionsAsync);
             }
         }
         catch (OperationCanceledException)
