@@ -16,6 +16,8 @@ public sealed record BackendSettings(DomainId Domain, int RequestsPerTurn, TimeS
     public Topologies Topologies { get; init; } = new(Topology.Vpci);
 
     public DevicePolicies Devices { get; init; } = new();
+
+    public AerPolicies Aer { get; init; } = new(AerResponse.Kill, StepPatience: TimeSpan.FromSeconds(10), CorrectableLimit: 0, CorrectableWindow: TimeSpan.FromMinutes(1));
 }
 
 /// <summary>What guests may do with devices beyond the default; whatever the host's own switches and the toolstack allow comes on top.</summary>
@@ -26,6 +28,9 @@ public sealed record DevicePolicies(bool Permissive = false)
 
     public ImmutableArray<ConfigQuirk> Quirks { get; init; } = [];
 
+    /// <summary>Every device is made to report its errors.</summary>
+    public bool ReportErrors { get; init; }
+
     public ConfigPolicy Of(HostBdf device) =>
-        (ByDevice.GetValueOrDefault(device) ?? new ConfigPolicy()).Or(new ConfigPolicy(Permissive) { Quirks = [.. Quirks.Where(quirk => quirk.Device == device)] });
+        (ByDevice.GetValueOrDefault(device) ?? new ConfigPolicy()).Or(new ConfigPolicy(Permissive) { Quirks = [.. Quirks.Where(quirk => quirk.Device == device)], ReportErrors = ReportErrors });
 }

@@ -48,6 +48,17 @@ internal sealed class ConnectionDirectories(XenStoreClient client, DomainId back
         return removed;
     }
 
+    /// <summary>
+    /// Says that a guest's device is lost, in the classic node, which a toolstack may watch as xend did, and in the error node.
+    /// A directory that is gone stays gone.
+    /// </summary>
+    public Task RecordLossAsync(BackendDirectory directory, string text) => client.TransactAsync(async tx =>
+    {
+        if (await client.ReadAsync(directory.Path / "state", tx).ConfigureAwait(false) is null) return;
+        await client.WriteAsync(directory.Path / "aerState", "aerfail", tx).ConfigureAwait(false);
+        await client.WriteAsync(directory.ErrorPath, string.Create(CultureInfo.InvariantCulture, $"{Errnos.EIO} {text}"), tx).ConfigureAwait(false);
+    });
+
     public async ValueTask DisposeAsync()
     {
         if (_changes is not null) await _changes.DisposeAsync().ConfigureAwait(false);

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.Interrupts;
 using XenPciBack.Protocol.SharedPage;
@@ -11,6 +12,8 @@ namespace XenPciBack.Actors;
 /// <summary>Owns one device of one guest: performs its requests one at a time, and gives the device back at the end.</summary>
 internal sealed class DeviceActor : ReceiveActor
 {
+    private readonly DomainId _guest;
+    private readonly AssignedDevice _device;
     private readonly IPciFunction _function;
     private readonly VirtualConfigSpace _config;
     private readonly MessageInterrupts _interrupts;
@@ -18,8 +21,11 @@ internal sealed class DeviceActor : ReceiveActor
     private readonly DeviceAccessLog _accesses;
     private readonly ILoggingAdapter _log;
     private readonly HashSet<string> _reasonsLogged = [];
+
+    // While the device is being brought back. A guest has one request out at most.
+    private readonly Queue<(object Message, IActorRef Sender)> _waiting = new();
     private bool _warnedOfDroppedWrite;
-    private bool _released;
+    private bool _handedOver;
     private bool _isFresh = true;
 
     // Read from the device when a trace first asks for names.
@@ -39,21 +45,62 @@ internal sealed class DeviceActor : ReceiveActor
         public static readonly Release Instance = new();
     }
 
+    /// <summary>Give the device the registers back that its guest had set up; answered by <see cref="RecoveryInput.DeviceRestored"/>.</summary>
+    /// <param name="Reset">Reset it first; false: the host has done that.</param>
+    public sealed record Restore(bool Reset);
+
+    private sealed record Restored(IActorRef Asker, string? Fault);
+
+    /// <summary>The device can be used no longer: the actor fails with a <see cref="DeviceLostException"/>.</summary>
+    public sealed record Lose(string Reason);
+
     /// <param name="NotReset">null if the device was reset, else why not.</param>
-    public sealed record Released(HostBdf Device, string? NotReset);
+    public sealed record Released(HostBdf Device, string? NotReset)
+    {
+        /// <summary>0, or the errno with which the hypervisor kept a PIRQ of the guest.</summary>
+        public int StillMapped { get; init; }
+
+        /// <summary>Says how it went.</summary>
+        public void Log(ILoggingAdapter log)
+        {
+            if (StillMapped != 0) log.Warning("{Bdf}: a PIRQ of the guest stays mapped: {Error}", Device, Errnos.Name(StillMapped));
+            if (NotReset is null) log.Info("{Bdf} released: reset and given back", Device);
+            else log.Warning("{Bdf} released: given back without a reset, {Reason}", Device, NotReset);
+        }
+    }
 
     public DeviceActor(DomainId guest, AssignedDevice device)
     {
         (_function, _policy, _config, _interrupts, _accesses) = device;
+        (_guest, _device) = (guest, device);
         _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", _function.Bdf.ToString());
+        Serving();
+    }
+
+    private void Serving()
+    {
         Receive<PciRequest>(request => Sender.Tell(Perform(request)));
         Receive<TracedRequest>(traced => Sender.Tell(PerformTraced(traced)));
+        Receive<Restore>(restore => BringBack(restore.Reset));
+        Receive<Lose>(Fail);
         Receive<Release>(_ => GiveBack());
         Receive<Released>(released =>
         {
             Context.Parent.Tell(released);
             Context.Stop(Self);
         });
+    }
+
+    // The function belongs to the thread that brings it back; its guest waits, the others do not.
+    private void Restoring()
+    {
+        Receive<Restored>(restored =>
+        {
+            restored.Asker.Tell(new RecoveryInput.DeviceRestored(restored.Fault));
+            Become(Serving);
+            while (_waiting.TryDequeue(out var next)) Self.Tell(next.Message, next.Sender);
+        });
+        ReceiveAny(message => _waiting.Enqueue((message, Sender)));
     }
 
     public static Props Props(DomainId guest, AssignedDevice device) =>
@@ -70,9 +117,9 @@ internal sealed class DeviceActor : ReceiveActor
 
     protected override void PostStop()
     {
-        // Stopped without a release: the daemon is ending, or the actor has failed. The guest may go on using the device, and the
-        // next daemon takes it up as it is, so nothing is reset.
-        if (!_released) _function.Dispose();
+        // Stopped without a release: the daemon is ending, or an actor has failed. The guest may go on using the device, and the
+        // next daemon or actor takes it up as it is, so nothing is reset.
+        if (!_handedOver) _function.Dispose();
     }
 
     private TracedAnswer PerformTraced(TracedRequest traced)
@@ -127,22 +174,29 @@ internal sealed class DeviceActor : ReceiveActor
             request.Size, $"0x{request.Offset:x}");
     }
 
-    private void GiveBack()
+    private void BringBack(bool reset)
     {
-        _released = true;
-        // A reset takes 100 ms and more; it has no place on the thread that serves other guests.
-        Task.Run(ResetAndClose).PipeTo(Self,
-            success: notReset => new Released(_function.Bdf, notReset),
-            failure: e => new Released(_function.Bdf, e.Message));
+        var asker = Sender;
+        Become(Restoring);
+        Task.Run(() => Recover(reset)).PipeTo(Self, success: fault => new Restored(asker, fault), failure: e => new Restored(asker, e.Message));
     }
 
-    private string? ResetAndClose()
+    private string? Recover(bool reset)
     {
-        using (_function)
-        {
-            // First, while the device still listens: after a reset nobody would know what had been enabled.
-            if (_interrupts.Release() is not 0 and var errno) _log.Warning("A PIRQ of the guest stays mapped: {Error}", Errnos.Name(errno));
-            return _config.Release();
-        }
+        if (_config.Recover(reset) is { } fault) return fault;
+        return _interrupts.Recover() is not 0 and var errno ? $"its message interrupts cannot be set up again: {Errnos.Name(errno)}" : null;
+    }
+
+    private void Fail(Lose lose)
+    {
+        _handedOver = true;
+        throw new DeviceLostException(_guest, _device, lose.Reason);
+    }
+
+    private void GiveBack()
+    {
+        _handedOver = true;
+        // It has no place on the thread that serves other guests.
+        Task.Run(_device.GiveBack).PipeTo(Self, success: released => released, failure: e => new Released(_function.Bdf, e.Message));
     }
 }

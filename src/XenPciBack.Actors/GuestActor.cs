@@ -2,6 +2,7 @@ using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;
@@ -26,6 +27,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private readonly Dictionary<HostBdf, IActorRef> _devices = [];
     private readonly GuestTrace _trace;
 
+    // The guest has been crashed because of this device: nothing is served any more, and the toolstack is not kept waiting.
+    private readonly SlotCandidate? _lost;
+
     // Control plane
     private readonly Queue<ConnectionEffect> _effects = new();
     private GuestConnection _connection;
@@ -37,6 +41,10 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private GuestPage? _page;
     private bool _disconnecting;
     private int _servedInTurn;
+
+    // Recoveries that have something to ask the guest, and the one whose question is in the page.
+    private readonly Queue<(IActorRef Asker, RecoveryActor.Question Question)> _questions = new();
+    private IActorRef? _asker;
 
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
@@ -56,12 +64,17 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         public static readonly FrontendIsSilent Instance = new();
     }
 
+    private sealed record NoVerdict
+    {
+        public static readonly NoVerdict Instance = new();
+    }
+
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
-    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings)
+    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, SlotCandidate? lost)
     {
-        (_directory, _host, _settings) = (directory, host, settings);
+        (_directory, _host, _settings, _lost) = (directory, host, settings, lost);
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
         _trace = new GuestTrace(directory.Guest);
         _log = Context.GetLogger().WithContext("Guest", directory.Guest.Value);
@@ -72,6 +85,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Receive<PciAnswer>(answer => OnAnswer(answer));
         Receive<DeviceActor.TracedAnswer>(traced => OnAnswer(traced.Answer, traced));
         Receive<Tracing.SinksAre>(now => _trace.SwitchTo(now.Sinks));
+        Receive<AerMonitor.Act>(OnDeviceError);
+        Receive<RecoveryActor.Question>(OnQuestion);
+        Receive<NoVerdict>(_ => OnNoVerdict());
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
@@ -83,8 +99,9 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
 
     public ITimerScheduler Timers { get; set; } = null!;
 
-    public static Props Props(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings) =>
-        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, settings)).WithDispatcher(DataPlane.DispatcherId);
+    /// <param name="lost">The device for which the guest has been crashed; null for a guest that runs.</param>
+    public static Props Props(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, SlotCandidate? lost) =>
+        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, settings, lost)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PreStart() => OnChanged();
 
@@ -102,6 +119,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private void OnPortEvent()
     {
         if (_page is null || _disconnecting) return;
+        if (_page.TakeAerVerdict() is { } verdict) OnVerdict(new RecoveryInput.Answered(verdict));
         _servedInTurn = 0;
         ServeOrUnmask(_page);
     }
@@ -159,7 +177,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     {
         // A pass under way may be the answer that was missing; the timer starts again if it is not.
         if (_inPass || !_connection.AwaitsFrontend) return;
-        _log.Warning("The frontend has not answered a change of its devices for {Patience} s; carried out without it", _settings.HotPlugPatience.TotalSeconds);
+        if (_lost is null) _log.Warning("The frontend has not answered a change of its devices for {Patience} s; carried out without it", _settings.HotPlugPatience.TotalSeconds);
         _connection = _connection.Step(new ConnectionInput.FrontendSilent()).Next;
         OnChanged();
     }
@@ -194,9 +212,10 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
                     _log.Error("{Error}: {Text}", Errnos.Name(errno), text);
                     AwaitStore(_store.RecordErrorAsync(errno, text));
                     return;
-                case ConnectionEffect.OpenDevice(var device, var permissive):
+                case ConnectionEffect.OpenDevice(var device, _) open:
                     _effects.Dequeue();
-                    Open(device, permissive);
+                    if (device == _lost?.Bdf) OnInput(new ConnectionInput.DeviceOpened(_lost));
+                    else Open(open);
                     return;
                 case ConnectionEffect.ReleaseDevice(var device):
                     _effects.Dequeue();
@@ -228,6 +247,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         if (_again) OnChanged();
         else if (_directoryGone) Finish();
         else if (!_connection.AwaitsFrontend) Timers.Cancel(nameof(ConnectionInput.FrontendSilent));
+        else if (_lost is not null) OnFrontendSilent();
         else if (!Timers.IsTimerActive(nameof(ConnectionInput.FrontendSilent)))
             Timers.StartSingleTimer(nameof(ConnectionInput.FrontendSilent), FrontendIsSilent.Instance, _settings.HotPlugPatience);
     }
@@ -263,30 +283,88 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Context.System.EventStream.Publish(new BackendEvents.GuestChanged(_directory.Guest, _connection.State, _connection.Slots.Members));
     }
 
+    private void OnDeviceError(AerMonitor.Act act)
+    {
+        if (_lost is not null || !_devices.TryGetValue(act.Device, out var device)) return;
+        switch (act.Response)
+        {
+            case AerResponse.Kill:
+                device.Tell(new DeviceActor.Lose(act.Error.ToString()));
+                break;
+            case AerResponse.RecoverThenKill when _page is not { TakesAer: true }:
+                device.Tell(new DeviceActor.Lose($"{act.Error}; the guest has no error handling"));
+                break;
+            case AerResponse.RecoverThenKill:
+                var name = $"recovery-{act.Device}";
+                if (Context.Child(name) is { } recovery && !recovery.IsNobody()) recovery.Tell(act);
+                else Context.ActorOf(RecoveryActor.Props(_directory.Guest, act.Device, act.Error, device), name);
+                break;
+            default:
+                _log.Warning("{Bdf} goes on after an error, {Error}", act.Device, act.Error);
+                break;
+        }
+    }
+
+    private void OnQuestion(RecoveryActor.Question question)
+    {
+        _questions.Enqueue((Sender, question));
+        AskNext();
+    }
+
+    // The page has room for one question.
+    private void AskNext()
+    {
+        if (_asker is not null || _page is not { } page || !_questions.TryDequeue(out var next)) return;
+        if (_connection.Slots.Members.FirstOrDefault(member => member.Host == next.Question.Device) is not { Virtual: var place })
+        {
+            AskNext();
+            return;
+        }
+        _asker = next.Asker;
+        page.AskAer(next.Question.Ask.Step, next.Question.Ask.Channel, place);
+        Timers.StartSingleTimer(nameof(RecoveryInput.Silent), NoVerdict.Instance, _settings.Aer.StepPatience);
+    }
+
+    private void OnVerdict(RecoveryInput verdict)
+    {
+        Timers.Cancel(nameof(RecoveryInput.Silent));
+        var asker = _asker;
+        _asker = null;
+        asker.Tell(verdict);
+        AskNext();
+    }
+
+    private void OnNoVerdict()
+    {
+        if (_asker is null) return;
+        _page?.WithdrawAer();
+        OnVerdict(new RecoveryInput.Silent());
+    }
+
     // ---- Effects ----------------------------------------------------------------------------------------------------------
 
-    private void Open(HostBdf device, bool permissive) =>
-        Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, device, permissive))
-            .PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(device, e.Message));
+    private void Open(ConnectionEffect.OpenDevice open) =>
+        Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, open.Device, open.Permissive, open.IsTakenUp))
+            .PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(open.Device, e.Message));
 
     private void OnDeviceOpened(AssignedDevice device)
     {
-        var bdf = device.Function.Bdf;
+        var bdf = device.Bdf;
         _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, device), bdf.ToString());
-        OnInput(new ConnectionInput.DeviceOpened(new SlotCandidate(bdf, device.Function.IsVirtualFunction, device.Function.Bridges)));
+        OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
         if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
             _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);
     }
 
     private void OnReleased(DeviceActor.Released released)
     {
-        if (released.NotReset is null) _log.Info("{Bdf} released: reset and given back", released.Device);
-        else _log.Warning("{Bdf} released: given back without a reset, {Reason}", released.Device, released.NotReset);
+        released.Log(_log);
         PerformEffects();
     }
 
     private ConnectionInput Connect(ConnectionEffect.Connect connect)
     {
+        if (_lost is not null) return new ConnectionInput.Connected();
         try
         {
             var self = Self;

@@ -1,5 +1,6 @@
 using XenPciBack.Host;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Actors;
@@ -15,6 +16,7 @@ internal sealed class GuestPage
     private readonly TimeProvider _time;
     private PciRequest? _inHand;
     private long _takenAt;
+    private bool _aerAsked;
 
     private GuestPage(IGrantMapping mapping, IEventChannel channel, TimeProvider time) => (_mapping, _channel, _time) = (mapping, channel, time);
 
@@ -62,6 +64,32 @@ internal sealed class GuestPage
         page.Complete(answer);
         _channel.Notify();
         return true;
+    }
+
+    /// <summary>The guest can be asked about errors.</summary>
+    public bool TakesAer => new SharedPageView(_mapping.Page).TakesAer;
+
+    /// <summary>Asks the guest about a device; requests of its own go on meanwhile.</summary>
+    public void AskAer(AerStep step, AerChannel channel, VirtualBdf device)
+    {
+        new SharedPageView(_mapping.Page).PostAer(step, channel, device);
+        _aerAsked = true;
+        _channel.Notify();
+    }
+
+    /// <returns>The verdict, once; null while there is none.</returns>
+    public int? TakeAerVerdict()
+    {
+        var page = new SharedPageView(_mapping.Page);
+        if (!_aerAsked || page.HasAerRequest) return null;
+        _aerAsked = false;
+        return page.ReadAerVerdict();
+    }
+
+    public void WithdrawAer()
+    {
+        _aerAsked = false;
+        new SharedPageView(_mapping.Page).WithdrawAer();
     }
 
     public void Unmask() => _channel.Unmask();

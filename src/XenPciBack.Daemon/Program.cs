@@ -3,6 +3,7 @@ using Serilog;
 using XenPciBack.Daemon;
 using XenPciBack.Daemon.Commands;
 using XenPciBack.Daemon.Configuration;
+using XenPciBack.Daemon.Control;
 using XenPciBack.Host;
 using XenPciBack.XenStore;
 
@@ -12,6 +13,8 @@ var root = new RootCommand("xenpciback - the PCI backend of a Xen host as a daem
     DemoCommand.Create(),
     TraceCommand.Create(),
     ReplayCommand.Create(),
+    QuarantineCommand.Create(),
+    FaultCommand.Create(),
 };
 
 try
@@ -25,6 +28,10 @@ catch (SettingsException e)
 catch (HostUnavailableException e)
 {
     return ExitCode.Refuse(e.Message, e.ExitCode);
+}
+catch (DaemonUnreachableException e)
+{
+    return ExitCode.Refuse(e.Message, ExitCode.Unavailable);
 }
 catch (XenStoreUnreachableException e)
 {

@@ -1,3 +1,5 @@
+using XenPciBack.Protocol;
+
 namespace XenPciBack.Host;
 
 /// <summary>Calls to the hypervisor whose ABI is stable (physdev_op, sched_op, xen_version).</summary>
@@ -5,4 +7,11 @@ public interface IHypervisor : IDisposable
 {
     /// <summary>The hypervisor's version, for example <c>4.17.7</c> (xen_version: XENVER_version and XENVER_extraversion).</summary>
     string Version { get; }
+
+    /// <summary>
+    /// Ends a domain as if its kernel had crashed (SCHEDOP_remote_shutdown, SHUTDOWN_crash): the toolstack does what its
+    /// configuration says for <c>on_crash</c>.
+    /// </summary>
+    /// <returns>0, or a positive errno: ESRCH for a domain that is gone, EPERM for this one or one out of our reach.</returns>
+    int Crash(DomainId domain);
 }

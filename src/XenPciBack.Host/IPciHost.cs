@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 
@@ -12,6 +13,9 @@ public interface IPciHost
 
     /// <summary>What the administrator has allowed the function's guests with the host's own switches, as they are now.</summary>
     ConfigPolicy PolicyOf(HostBdf bdf);
+
+    /// <summary>The bridges between the root bus and a function, the nearest last; empty if there are none or no such function.</summary>
+    ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf);
 
     /// <summary>Whether the kernel's own xen-pciback serves this backend directory, so that we must keep off.</summary>
     /// <param name="deviceId">The <c>devid</c> of <c>backend/pci/&lt;domid&gt;/&lt;devid&gt;</c>; 0 with libxl.</param>

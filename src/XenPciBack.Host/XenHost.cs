@@ -1,8 +1,13 @@
 namespace XenPciBack.Host;
 
 /// <summary>Everything of a host that the backend needs, real or simulated. Disposing closes it all.</summary>
-public sealed record XenHost(IGrantTable Grants, IEventChannels EventChannels, IHypervisor Hypervisor, IGuestPirqs Pirqs, IPciHost Pci) : IDisposable
+public sealed record XenHost(IGrantTable Grants, IEventChannels EventChannels, IHypervisor Hypervisor, IGuestPirqs Pirqs, IPciHost Pci, IAerFeed Aer) : IDisposable
 {
+    public required IToolstack Toolstack { get; init; }
+
+    /// <summary>What outlives the host's uptime as well.</summary>
+    public required IRecords LastingRecords { get; init; }
+
     public void Dispose()
     {
         EventChannels.Dispose();

@@ -3,5 +3,26 @@ using XenPciBack.Simulation.Guests;
 
 namespace XenPciBack.Simulation;
 
-/// <summary>A running guest of the simulated host.</summary>
-public sealed record SimulatedGuest(DomainId Id, string Name, SimulatedFrontend Frontend);
+/// <summary>What the toolstack does with a guest that has crashed, as <c>on_crash</c> of xl's configuration.</summary>
+public enum OnCrash
+{
+    Destroy,
+
+    /// <summary>Destroyed, and created again with the same name and devices.</summary>
+    Restart,
+
+    /// <summary>Left as it is, for somebody to look at.</summary>
+    Preserve,
+}
+
+/// <summary>A guest of the simulated host.</summary>
+public sealed record SimulatedGuest(DomainId Id, string Name, SimulatedFrontend Frontend)
+{
+    private int _crashed;
+
+    /// <summary>It has been crashed through the hypervisor: it runs no more.</summary>
+    public bool IsCrashed => Volatile.Read(ref _crashed) != 0;
+
+    /// <returns>false if it had crashed before.</returns>
+    internal bool TryCrash() => Interlocked.Exchange(ref _crashed, 1) == 0;
+}

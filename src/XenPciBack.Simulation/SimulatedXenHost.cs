@@ -29,6 +29,12 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public GuestGrants Grants { get; } = new();
     public GuestPorts Ports { get; } = new();
     public DomainPirqs Pirqs { get; } = new();
+    public SimulatedAerFeed Aer { get; } = new();
+    public MemoryRecords LastingRecords { get; } = new();
+
+    /// <summary>What the toolstack does with guests that crash; xl's default is to destroy them.</summary>
+    public OnCrash OnCrash { get; set; }
+
     public IReadOnlyCollection<SimulatedGuest> Guests => [.. _guests.Values.OrderBy(g => g.Id.Value)];
 
     /// <summary>What dom0 still holds of any guest: mapped pages, bound ports, open functions and mapped PIRQs. "nothing" when a backend has let go of all.</summary>
@@ -57,7 +63,11 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     /// What one daemon process opens. Disposing it is that process's end: its mappings and ports go, the guests' ends stay, and
     /// opening another one is the daemon's restart.
     /// </summary>
-    public XenHost OpenHost() => new(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(), new SimulatedGuestPirqs(Pirqs, Pci), Pci);
+    public XenHost OpenHost() => new(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci, Aer)
+    {
+        Toolstack = Toolstack,
+        LastingRecords = LastingRecords,
+    };
 
     /// <summary><c>xl create</c>: a new domain with devices, and its frontend started. Returns before it is connected.</summary>
     /// <param name="deviceOptions">The <c>opts-N</c> of each device.</param>
@@ -100,6 +110,24 @@ public sealed class SimulatedXenHost : IAsyncDisposable
         Grants.RevokeAll(guest.Id);
         Pirqs.EndDomain(guest.Id);
         XenStored.AnnounceShutdown();
+    }
+
+    // A crashed domain stays, with its memory, until its toolstack has taken it down; its vCPUs run no more at once.
+    private bool BeginCrash(DomainId domain)
+    {
+        if (!_guests.TryGetValue(domain, out var guest)) return false;
+        if (guest.TryCrash()) _ = Task.Run(() => FinishCrashAsync(guest));
+        return true;
+    }
+
+    private async Task FinishCrashAsync(SimulatedGuest guest)
+    {
+        await guest.Frontend.StopAsync().ConfigureAwait(false);
+        XenStored.AnnounceShutdown();
+        if (OnCrash == OnCrash.Preserve) return;
+        var devices = await Toolstack.DevicesAsync(guest.Id).ConfigureAwait(false);
+        await DestroyGuestAsync(guest).ConfigureAwait(false);
+        if (OnCrash == OnCrash.Restart) await CreateGuestAsync(guest.Name, devices).ConfigureAwait(false);
     }
 
     public async ValueTask DisposeAsync()

@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.SharedPage;
+using XenPciBack.Simulation;
 using XenPciBack.Simulation.Hypervisor;
+using XenPciBack.Simulation.Pci;
 
 namespace XenPciBack.Actors.Tests;
 
@@ -18,8 +20,12 @@ public sealed class GuestPageTests : IDisposable
 
     public GuestPageTests()
     {
-        var (grants, ports, pci) = (new GuestGrants(), new GuestPorts(), new Simulation.Pci.SimulatedPciHost());
-        _host = new(new SimulatedGrantTable(grants), new SimulatedEventChannels(ports), new SimulatedHypervisor(), new SimulatedGuestPirqs(new DomainPirqs(), pci), pci);
+        var (grants, ports, pci) = (new GuestGrants(), new GuestPorts(), new SimulatedPciHost());
+        _host = new(new SimulatedGrantTable(grants), new SimulatedEventChannels(ports), new SimulatedHypervisor(_ => true), new SimulatedGuestPirqs(new DomainPirqs(), pci), pci, new SimulatedAerFeed())
+        {
+            Toolstack = null!,
+            LastingRecords = new MemoryRecords(),
+        };
         _page = GuestPage.Connect(_host, Guest, grants.Grant(Guest, _guestPage), ports.Allocate(Guest).Number, () => { }, _time);
     }
 

@@ -29,6 +29,8 @@ public sealed class HookedPciHost(IPciHost host, HostBdf hooked) : IPciHost
 
     public ConfigPolicy PolicyOf(HostBdf bdf) => host.PolicyOf(bdf);
 
+    public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => host.BridgesAbove(bdf);
+
     public bool KernelBackendServes(DomainId guest, int deviceId) => host.KernelBackendServes(guest, deviceId);
 
     private sealed class HookedFunction(HookedPciHost hooks, IPciFunction function) : IPciFunction

@@ -16,7 +16,8 @@ namespace XenPciBack.Daemon.Commands;
 /// <summary>The composition root: the same backend on a real host and on the embedded one.</summary>
 internal static class Backend
 {
-    public static IHost Build(DaemonSettings settings, XenHost host, XenStoreClient client)
+    /// <param name="faults">Null on a real host.</param>
+    public static IHost Build(DaemonSettings settings, XenHost host, XenStoreClient client, FaultInjector? faults = null)
     {
         var builder = Microsoft.Extensions.Hosting.Host.CreateEmptyApplicationBuilder(null);
         builder.Logging.ClearProviders();
@@ -30,7 +31,7 @@ internal static class Backend
             })
             .AddPciBackend(client, host, settings.Backend)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
-        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, services.GetRequiredService<IRequiredActor<PciBackend>>()));
+        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, new Quarantine(host.LastingRecords), faults, services.GetRequiredService<IRequiredActor<PciBackend>>()));
         client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message);
         client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
         return builder.Build();

@@ -26,12 +26,14 @@ internal static class DemoCommand
         var once = new Option<bool>("--once") { Description = "End by itself, with a summary, when every guest has found its devices and let go of them" };
         var socket = new Option<string?>("--xenstored-socket") { Description = "Where the embedded xenstored listens (default: a new directory under the temporary one)", HelpName = "PATH" };
         var config = new Option<string?>("--config") { Description = "Settings that override the built-in ones", HelpName = "FILE" };
-        var command = new Command("demo", "Serve three guests of an embedded Xen host, on any machine") { once, socket, config };
-        command.SetAction((parse, stop) => RunAsync(parse.GetValue(once), parse.GetValue(socket), parse.GetValue(config), stop));
+        var fault = new Option<string?>("--fault") { Description = "Let something break once the guests are connected; xenpciback fault does it later", HelpName = "NAME" };
+        fault.AcceptOnlyFromAmong([.. Faults.All.Select(known => known.Name)]);
+        var command = new Command("demo", $"Serve three guests of an embedded Xen host, on any machine. Faults:\n{FaultCommand.Catalogue}") { once, fault, socket, config };
+        command.SetAction((parse, stop) => RunAsync(parse.GetValue(once), parse.GetValue(fault), parse.GetValue(socket), parse.GetValue(config), stop));
         return command;
     }
 
-    private static async Task<int> RunAsync(bool once, string? socket, string? config, CancellationToken stop)
+    private static async Task<int> RunAsync(bool once, string? fault, string? socket, string? config, CancellationToken stop)
     {
         var settings = SettingsReader.Load(config);
         var recentLog = new RecentLog(isShownHere: AnsiConsole.Profile.Out.IsTerminal);
@@ -46,17 +48,19 @@ internal static class DemoCommand
               XENSTORED_PATH={socket} xenstore-ls -f
             and what its guests ask of their devices to:
               xenpciback trace --socket {settings.ControlSocket}
+            Something breaks with:
+              xenpciback fault NAME --socket {settings.ControlSocket}
             """);
 
         using var host = xen.OpenHost();
         await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Socket(socket), settings.XenStore, stop);
-        using var backend = Backend.Build(settings, host, client);
+        using var backend = Backend.Build(settings, host, client, name => InjectAsync(xen, name));
         var board = new DemoBoard(xen);
         board.Follow(backend.Services.GetRequiredService<ActorSystem>());
         await backend.StartAsync(stop);
         try
         {
-            return await ShowAsync(xen, new DemoScreen(board, recentLog), once, stop);
+            return await ShowAsync(xen, new DemoScreen(board, recentLog), once, fault, stop);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
@@ -68,7 +72,7 @@ internal static class DemoCommand
         }
     }
 
-    private static async Task<int> ShowAsync(SimulatedXenHost xen, DemoScreen screen, bool once, CancellationToken stop)
+    private static async Task<int> ShowAsync(SimulatedXenHost xen, DemoScreen screen, bool once, string? fault, CancellationToken stop)
     {
         var clock = Stopwatch.StartNew();
         IReadOnlyList<string> failures = [];
@@ -86,6 +90,7 @@ internal static class DemoCommand
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{guests} guests connected, {devices} devices enumerated in {connectedIn.TotalSeconds:0.0} s"));
 
         if (failures.Count > 0) return Fail(failures);
+        if (fault is not null) await screen.ShowWhileAsync(() => BreakAsync(xen, fault, stop));
         if (!once)
         {
             Console.WriteLine("Serving until Ctrl-C.");
@@ -96,6 +101,29 @@ internal static class DemoCommand
         if (!await ComesTrueAsync(() => xen.HeldByDom0 == "nothing", stop)) return Fail([$"the backend still holds {xen.HeldByDom0} of guests that are gone"]);
         Console.WriteLine("Every guest is gone; every page, port and device was released.");
         return ExitCode.Success;
+    }
+
+    private static async Task<(string? Injected, string? Error)> InjectAsync(SimulatedXenHost xen, string name)
+    {
+        if (Faults.Find(name) is not { } fault) return (null, $"there is no fault '{name}'; known are:\n{FaultCommand.Catalogue}");
+        return await Faults.InjectAsync(xen, fault) is { } injected ? (injected, null) : (null, "no guest with a device is left");
+    }
+
+    /// <summary>Lets the fault happen, and looks for what became of the guests.</summary>
+    private static async Task BreakAsync(SimulatedXenHost xen, string fault, CancellationToken stop)
+    {
+        var before = xen.Guests;
+        Console.WriteLine($"Fault {fault}: {(await InjectAsync(xen, fault)).Injected}");
+        // Long enough for whatever follows from it on a quiet machine; a person sees the rest on the screen.
+        using var reading = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        reading.CancelAfter(TimeSpan.FromSeconds(3));
+        await ReadConfigAsync(xen, reading.Token);
+        foreach (var guest in before)
+        {
+            var row = $"guest {guest.Name} (domain {guest.Id})";
+            if (!xen.Guests.Contains(guest)) Console.WriteLine($"{row} is gone.");
+            else Console.WriteLine($"{row} goes on: {guest.Frontend.AnsweredRequests} requests answered, {guest.Frontend.UnansweredRequests} not.");
+        }
     }
 
     private static int Fail(IReadOnlyList<string> failures)

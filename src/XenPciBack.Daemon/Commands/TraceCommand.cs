@@ -1,7 +1,4 @@
 using System.CommandLine;
-using System.Net.Sockets;
-using System.Text.Json;
-using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Control;
 
 namespace XenPciBack.Daemon.Commands;
@@ -12,38 +9,25 @@ internal static class TraceCommand
     public static Command Create()
     {
         var subject = new Argument<string>("GUEST|BDF") { Description = "A guest's domain id or name, or a device as ssss:bb:dd.f; every guest if left out", DefaultValueFactory = _ => "" };
-        var socket = new Option<string?>("--socket") { Description = "The daemon's control socket (default: as the settings say)", HelpName = "PATH" };
+        var socket = ControlOptions.Socket();
         var record = new Option<string?>("--record") { Description = "Write the operations to a file too, for xenpciback replay; begin before the guest starts", HelpName = "FILE" };
-        var config = new Option<string?>("--config") { Description = "The settings the daemon was started with", HelpName = "FILE" };
+        var config = ControlOptions.Config();
         var command = new Command("trace", """
             Show what guests ask of their devices, live: each operation with the register's name, its result and time, and for
             each field that is not simply the device's what was allowed, filtered or dropped, and the rule that says so.
             Nothing is traced while nobody looks.
             """) { subject, record, socket, config };
-        command.SetAction((parse, stop) => RunAsync(parse.GetValue(subject)!, parse.GetValue(socket) ?? SettingsReader.Load(parse.GetValue(config)).ControlSocket, parse.GetValue(record), stop));
+        command.SetAction((parse, stop) => RunAsync(parse.GetValue(subject)!, ControlOptions.PathIn(parse, socket, config), parse.GetValue(record), stop));
         return command;
     }
 
     private static async Task<int> RunAsync(string subject, string path, string? record, CancellationToken stop)
     {
         using var recording = record is null ? null : new StreamWriter(record);
-        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
-            await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), stop);
-        }
-        catch (SocketException e)
-        {
-            return ExitCode.Refuse($"no daemon answers at {path}: {e.Message}", ExitCode.Unavailable);
-        }
-        await using var stream = new NetworkStream(socket);
-        await stream.WriteAsync(ControlJson.Line(new ControlRequest(subject)), stop);
-        try
-        {
-            using var lines = new StreamReader(stream);
-            while (await lines.ReadLineAsync(stop) is { } line)
+            await foreach (var (line, answer) in ControlClient.AskAsync(path, new ControlRequest(Trace: subject), stop))
             {
-                var answer = JsonSerializer.Deserialize<ControlAnswer>(line, ControlJson.Options)!;
                 if (answer.Error is { } error) return ExitCode.Refuse(error, ExitCode.Failure);
                 recording?.WriteLine(line);
                 if (answer.Operation is { } operation) Console.WriteLine(operation.ToText());

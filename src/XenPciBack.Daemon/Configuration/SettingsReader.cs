@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Globalization;
+using System.Text.Json;
 using Akka.Configuration;
 using Akka.Configuration.Hocon;
 using Serilog.Events;
@@ -23,7 +24,7 @@ internal sealed class SettingsReader
     /// <summary>Groups in which the names are the operator's own.</summary>
     private static readonly string[] OperatorsOwn = [$"{Root}.guests", $"{Root}.devices"];
 
-    private static readonly string[] GuestKeys = ["topology"], DeviceKeys = ["permissive", "allow-interrupt-control", "allow-shared-line"];
+    private static readonly string[] GuestKeys = ["topology"], DeviceKeys = ["permissive", "allow-interrupt-control", "allow-shared-line", "aer-response"];
 
     private readonly Config _config;
     private readonly string _source;
@@ -81,7 +82,15 @@ internal sealed class SettingsReader
                 ByGuest = Named("guests", GuestKeys).Where(guest => _config.HasPath($"{Root}.{guest.Path}.topology"))
                     .ToDictionary(guest => guest.Name, guest => OneOf<Topology>($"{guest.Path}.topology", Topology.Passthrough)),
             },
-            Devices = new DevicePolicies(Switch("permissive")) { ByDevice = ReadDevices(), Quirks = ReadQuirks() },
+            Aer = new AerPolicies(
+                OneOf<AerResponse>("aer.response", AerResponse.Report),
+                StepPatience: Duration("aer.step-patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
+                CorrectableLimit: Number("aer.correctable.limit", 0, int.MaxValue),
+                CorrectableWindow: Duration("aer.correctable.window", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)))
+            {
+                ByDevice = ReadAerResponses(),
+            },
+            Devices = new DevicePolicies(Switch("permissive")) { ByDevice = ReadDevices(), Quirks = ReadQuirks(), ReportErrors = Switch("aer.enable-reporting") },
         };
         var xenStore = new XenStoreClientOptions
         {
@@ -109,6 +118,11 @@ internal sealed class SettingsReader
         }
         return devices.ToImmutable();
     }
+
+    private ImmutableDictionary<HostBdf, AerResponse> ReadAerResponses() => Named("devices", DeviceKeys)
+        .Where(device => HostBdf.TryParse(device.Name, out _) && _config.HasPath($"{Root}.{device.Path}.aer-response"))
+        .DistinctBy(device => HostBdf.Parse(device.Name))
+        .ToImmutableDictionary(device => HostBdf.Parse(device.Name), device => OneOf<AerResponse>($"{device.Path}.aer-response", AerResponse.Report));
 
     private ImmutableArray<ConfigQuirk> ReadQuirks()
     {
@@ -209,10 +223,13 @@ internal sealed class SettingsReader
         var text = Text(key);
         var allowed = Enum.GetValues<TEnum>().Where(v => Comparer<TEnum>.Default.Compare(v, last) <= 0).ToList();
         foreach (var value in allowed)
-            if (string.Equals(text, value.ToString(), StringComparison.OrdinalIgnoreCase))
+            if (string.Equals(text, NameOf(value), StringComparison.OrdinalIgnoreCase))
                 return value;
-        Fault(key, text, "one of " + string.Join(", ", allowed).ToLowerInvariant());
+        Fault(key, text, "one of " + string.Join(", ", allowed.Select(NameOf)));
         return last;
+
+        // RecoverThenKill is recover-then-kill.
+        static string NameOf(TEnum value) => JsonNamingPolicy.KebabCaseLower.ConvertName(value.ToString());
     }
 
     private void Fault(string key, string value, string expected) => _faults.Add($"{_source}: {Root}.{key} is '{value}'; expected {expected}");

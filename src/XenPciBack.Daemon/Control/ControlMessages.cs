@@ -1,19 +1,26 @@
 using System.Collections.Immutable;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using XenPciBack.Actors;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 
 namespace XenPciBack.Daemon.Control;
 
-/// <summary>The first and only line a client sends.</summary>
+/// <summary>The first and only line a client sends; exactly one of these is there.</summary>
 /// <param name="Trace">A guest (domain id or name) or a device (ssss:bb:dd.f) whose operations are wanted; empty: all of them.</param>
-internal sealed record ControlRequest(string? Trace);
+/// <param name="ListQuarantine">true: the devices in quarantine are wanted.</param>
+/// <param name="ClearQuarantine">A device that guests may be given again.</param>
+/// <param name="Fault">The name of a fault that is to happen; only the demo can do that.</param>
+internal sealed record ControlRequest(string? Trace = null, bool? ListQuarantine = null, HostBdf? ClearQuarantine = null, string? Fault = null);
 
-/// <summary>One line of the daemon's answer, and of a recording; exactly one of the three is there.</summary>
+/// <summary>One line of the daemon's answer, and of a recording; exactly one of these is there.</summary>
 /// <param name="Error">Why there will be nothing: the connection ends.</param>
 /// <param name="Device">A device, before the first operation of it.</param>
-internal sealed record ControlAnswer(string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null);
+/// <param name="Quarantined">What is in quarantine, after the request.</param>
+/// <param name="Injected">The fault that was asked for, and whom it concerns.</param>
+internal sealed record ControlAnswer(
+    string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null, IReadOnlyList<QuarantinedDevice>? Quarantined = null, string? Injected = null);
 
 /// <summary>A device of a guest, as it was then.</summary>
 internal sealed record TracedDevice(int Guest, DeviceDescription Description);
@@ -24,7 +31,7 @@ internal static class ControlJson
     public static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web)
     {
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase), new BdfText(), new BytesText() },
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase), new BdfText(), new DomainNumber(), new BytesText() },
     };
 
     public static byte[] Line<T>(T message) => [.. JsonSerializer.SerializeToUtf8Bytes(message, Options), (byte)'\n'];
@@ -35,6 +42,13 @@ internal static class ControlJson
             HostBdf.TryParse(reader.GetString(), out var bdf) ? bdf : throw new JsonException($"'{reader.GetString()}' is no PCI address; expected ssss:bb:dd.f");
 
         public override void Write(Utf8JsonWriter writer, HostBdf value, JsonSerializerOptions options) => writer.WriteStringValue(value.ToString());
+    }
+
+    private sealed class DomainNumber : JsonConverter<DomainId>
+    {
+        public override DomainId Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => new(reader.GetInt32());
+
+        public override void Write(Utf8JsonWriter writer, DomainId value, JsonSerializerOptions options) => writer.WriteNumberValue(value.Value);
     }
 
     /// <summary>Config space is 4096 bytes: base64 keeps its line readable.</summary>

@@ -11,11 +11,15 @@ using XenPciBack.XenStore;
 
 namespace XenPciBack.Daemon.Control;
 
+/// <summary>Lets a fault happen, by name.</summary>
+/// <returns>What has happened to whom, or why nothing has.</returns>
+internal delegate Task<(string? Injected, string? Error)> FaultInjector(string name);
+
 /// <summary>
 /// The daemon's Unix socket for its own command line, open to its owner (root) only. A client sends one line of JSON and gets
 /// lines of JSON until one side closes.
 /// </summary>
-internal sealed class ControlServer(string path, XenStoreClient store, IRequiredActor<PciBackend> backend) : BackgroundService
+internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, IRequiredActor<PciBackend> backend) : BackgroundService
 {
     // Longer than any request there is.
     private const int LongestRequest = 4096;
@@ -75,11 +79,36 @@ internal sealed class ControlServer(string path, XenStoreClient store, IRequired
     private async Task AnswerAsync(NetworkStream stream, CancellationToken stop)
     {
         var request = JsonSerializer.Deserialize<ControlRequest>(await ReadLineAsync(stream, stop).ConfigureAwait(false), ControlJson.Options);
-        if (request?.Trace is not { } subject)
+        await (request switch
         {
-            await SendAsync(stream, new ControlAnswer("unknown request; expected {\"trace\": \"GUEST or BDF\"}"), stop).ConfigureAwait(false);
-            return;
+            { Trace: { } subject } => TraceAsync(stream, subject, stop),
+            { ListQuarantine: true } => SendAsync(stream, Quarantined(clear: null), stop),
+            { ClearQuarantine: { } device } => SendAsync(stream, Quarantined(device), stop),
+            { Fault: { } fault } => SendAsync(stream, await InjectAsync(fault).ConfigureAwait(false), stop),
+            _ => SendAsync(stream, new ControlAnswer("this daemon does not know the request; is the command of another version?"), stop),
+        }).ConfigureAwait(false);
+    }
+
+    private async Task<ControlAnswer> InjectAsync(string name) =>
+        faults is null ? new ControlAnswer("faults can be injected into xenpciback demo, not into the daemon of a real host")
+        : await faults(name).ConfigureAwait(false) is var (injected, error) && error is null ? new ControlAnswer(Injected: injected) : new ControlAnswer(error);
+
+    private ControlAnswer Quarantined(HostBdf? clear)
+    {
+        try
+        {
+            if (clear is { } device && !quarantine.Clear(device)) return new ControlAnswer($"{device} is not in quarantine");
+            if (clear is not null) Log.Information("{Bdf} is out of quarantine", clear);
+            return new ControlAnswer(Quarantined: quarantine.Devices);
         }
+        catch (IOException e)
+        {
+            return new ControlAnswer($"the record of the quarantine: {e.Message}");
+        }
+    }
+
+    private async Task TraceAsync(NetworkStream stream, string subject, CancellationToken stop)
+    {
         if (HostBdf.TryParse(subject, out var device))
             await TraceAsync(stream, new TraceSink(null, device), stop).ConfigureAwait(false);
         else if (subject.Length == 0)

@@ -47,22 +47,72 @@ internal static partial class Interop
         /// <returns>false if <paramref name="wakeup"/> became readable instead, or too.</returns>
         internal static bool WaitReadable(int file, SafeFileHandle wakeup)
         {
-            var entries = stackalloc PollFd[]
-            {
-                new PollFd { fd = file, events = POLLIN },
-                new PollFd { fd = (int)wakeup.DangerousGetHandle(), events = POLLIN },
-            };
-            while (poll(entries, 2, -1) < 0)
+            Span<bool> readable = stackalloc bool[2];
+            WaitReadable([file, (int)wakeup.DangerousGetHandle()], readable, milliseconds: -1);
+            return !readable[1];
+        }
+
+        /// <summary>Blocks until one of the files is readable, at its end or broken, or the time is over; a negative one is left out.</summary>
+        /// <param name="readable">Set for each file.</param>
+        /// <param name="milliseconds">-1: for ever.</param>
+        internal static void WaitReadable(ReadOnlySpan<int> files, Span<bool> readable, int milliseconds)
+        {
+            var entries = stackalloc PollFd[files.Length];
+            for (var i = 0; i < files.Length; i++) entries[i] = new PollFd { fd = files[i], events = POLLIN };
+            while (poll(entries, (nuint)files.Length, milliseconds) < 0)
             {
                 var errno = Marshal.GetLastPInvokeError();
-                if (errno != EINTR) throw new HostCallException(nameof(poll), "event channels", errno);
+                if (errno != EINTR) throw new HostCallException(nameof(poll), "files to be read", errno);
             }
-            return entries[1].revents == 0;
+            for (var i = 0; i < files.Length; i++) readable[i] = entries[i].revents != 0;
+        }
+
+        /// <summary>Opens a file for reading without waiting: an empty pipe answers EAGAIN.</summary>
+        /// <exception cref="HostCallException">It cannot be opened.</exception>
+        internal static SafeFileHandle OpenNonBlocking(string path)
+        {
+            var fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+            return fd >= 0 ? new SafeFileHandle(fd, ownsHandle: true) : throw new HostCallException(nameof(open), path, Marshal.GetLastPInvokeError());
+        }
+
+        /// <summary>A socket that gets the kernel objects' events (netlink, group 1: from the kernel itself), without waiting.</summary>
+        /// <exception cref="HostCallException">It cannot be had.</exception>
+        internal static SafeFileHandle OpenKernelEvents()
+        {
+            var fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+            if (fd < 0) throw new HostCallException(nameof(socket), "kernel object events", Marshal.GetLastPInvokeError());
+            var handle = new SafeFileHandle(fd, ownsHandle: true);
+            var address = new NetlinkAddress { family = AF_NETLINK, groups = KernelGroup };
+            if (bind(handle, &address, (uint)sizeof(NetlinkAddress)) == 0) return handle;
+            var errno = Marshal.GetLastPInvokeError();
+            handle.Dispose();
+            throw new HostCallException(nameof(bind), "kernel object events", errno);
+        }
+
+        /// <summary>Reads what there is.</summary>
+        /// <returns>Bytes read, 0 at the end, or the negated errno: -EAGAIN if there is nothing now.</returns>
+        internal static int Read(SafeFileHandle file, Span<byte> bytes)
+        {
+            fixed (byte* buffer = bytes)
+                return Result(read(file, buffer, (nuint)bytes.Length));
         }
 
         private const int EFD_CLOEXEC = 0x80000;
         private const short POLLIN = 1;
         private const int EINTR = 4;
+        private const int O_RDONLY = 0, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
+        private const int AF_NETLINK = 16, SOCK_DGRAM = 2, SOCK_NONBLOCK = 0x800, SOCK_CLOEXEC = 0x80000, NETLINK_KOBJECT_UEVENT = 15;
+        private const uint KernelGroup = 1;
+
+        /// <summary><c>struct sockaddr_nl</c>, 12 bytes.</summary>
+        [StructLayout(LayoutKind.Sequential)]
+        private struct NetlinkAddress
+        {
+            internal ushort family;
+            internal ushort padding;
+            internal uint port;
+            internal uint groups;
+        }
 
         /// <summary><c>struct pollfd</c>, 8 bytes.</summary>
         [StructLayout(LayoutKind.Sequential)]
@@ -83,6 +133,18 @@ internal static partial class Interop
 
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial nint write(SafeFileHandle fd, void* buffer, nuint count);
+
+        [LibraryImport(Libraries.Libc, SetLastError = true)]
+        private static partial nint read(SafeFileHandle fd, void* buffer, nuint count);
+
+        [LibraryImport(Libraries.Libc, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+        private static partial int open(string path, int flags);
+
+        [LibraryImport(Libraries.Libc, SetLastError = true)]
+        private static partial int socket(int domain, int type, int protocol);
+
+        [LibraryImport(Libraries.Libc, SetLastError = true)]
+        private static partial int bind(SafeFileHandle fd, void* address, uint length);
 
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial int eventfd(uint initial, int flags);

@@ -23,7 +23,12 @@ public static class LinuxXenHost
                 return part;
             }
             var (grants, channels, hypervisor) = (Keep(XenGrantTable.Open()), Keep(XenEventChannels.Open()), Keep(XenHypervisor.Open()));
-            return new XenHost(grants, channels, hypervisor, new XenGuestPirqs(hypervisor.MapPirq, hypervisor.UnmapPirq, root), new SysfsPciHost(root));
+            return new XenHost(grants, channels, hypervisor, new XenGuestPirqs(hypervisor.MapPirq, hypervisor.UnmapPirq, hypervisor.RestoreMessages, root), new SysfsPciHost(root),
+                new LinuxAerFeed(new FileRecords($"{root.TrimEnd('/')}/run/xenpciback/aer"), root))
+            {
+                Toolstack = new XlToolstack(),
+                LastingRecords = new FileRecords($"{root.TrimEnd('/')}/var/lib/xenpciback/quarantine"),
+            };
         }
         catch (HostCallException e)
         {

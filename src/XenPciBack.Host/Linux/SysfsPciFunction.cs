@@ -157,7 +157,7 @@ internal sealed class SysfsPciFunction : IPciFunction
     }
 
     // The device's real directory lies in those of its bridges: /sys/devices/pci0000:00/0000:00:1c.0/0000:03:00.0.
-    private static IEnumerable<HostBdf> BridgesAbove(HostBdf bdf, string directory)
+    internal static IEnumerable<HostBdf> BridgesAbove(HostBdf bdf, string directory)
     {
         var real = Directory.ResolveLinkTarget(directory, returnFinalTarget: true)?.FullName ?? directory;
         foreach (var name in real.Split('/'))

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Collections.Immutable;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 
@@ -52,6 +53,8 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
         var allDevices = ReadOrEmpty($"{_root}/sys/module/xen_pciback/parameters/permissive").Trim() == "Y";
         return new ConfigPolicy(allDevices || IsListed("permissive", bdf), IsListed("allow_interrupt_control", bdf));
     }
+
+    public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => [.. SysfsPciFunction.BridgesAbove(bdf, $"{_bus}/pci/devices/{bdf}")];
 
     public bool KernelBackendServes(DomainId guest, int deviceId) =>
         Path.Exists($"{_bus}/xen-backend/drivers/xen-pciback/pci-{guest}-{deviceId}");

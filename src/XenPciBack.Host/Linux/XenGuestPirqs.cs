@@ -11,8 +11,9 @@ namespace XenPciBack.Host.Linux;
 /// </summary>
 /// <param name="map">PHYSDEVOP_map_pirq.</param>
 /// <param name="unmap">PHYSDEVOP_unmap_pirq.</param>
+/// <param name="restore">PHYSDEVOP_restore_msi_ext.</param>
 /// <param name="root">Where the file system begins; other than <c>/</c> only in tests.</param>
-internal sealed class XenGuestPirqs(XenGuestPirqs.MapCall map, XenGuestPirqs.UnmapCall unmap, string root = "/") : IGuestPirqs
+internal sealed class XenGuestPirqs(XenGuestPirqs.MapCall map, XenGuestPirqs.UnmapCall unmap, Func<HostBdf, int> restore, string root = "/") : IGuestPirqs
 {
     private readonly string _directory = root.TrimEnd('/') + "/run/xenpciback/pirqs";
 
@@ -49,6 +50,8 @@ internal sealed class XenGuestPirqs(XenGuestPirqs.MapCall map, XenGuestPirqs.Unm
 
     private int MapPirq(DomainId guest, HostBdf function, ushort entry, ulong tableBar, out Pirq pirq) => map(guest, function, entry, tableBar, out pirq);
 
+    private int RestoreMessages(HostBdf function) => restore(function);
+
     private int UnmapPirq(DomainId guest, Pirq pirq) => unmap(guest, pirq) switch
     {
         // The domain is gone, or its PIRQ is: nothing is left to unmap.
@@ -78,6 +81,8 @@ internal sealed class XenGuestPirqs(XenGuestPirqs.MapCall map, XenGuestPirqs.Unm
         public int MapMsi(out Pirq pirq) => MapAndRecord(0, 0, out pirq);
 
         public int MapMsix(ushort entry, ulong tableBar, out Pirq pirq) => MapAndRecord(entry, tableBar, out pirq);
+
+        public int Restore() => _owner.RestoreMessages(_function);
 
         public int UnmapAll()
         {

@@ -53,11 +53,36 @@ public sealed class XenHypervisor : IHypervisor
         return Interop.LibXenCall.TryCall(_library, HYPERVISOR_physdev_op, PHYSDEVOP_unmap_pirq, argument);
     }
 
-    // xen/include/public/physdev.h: struct physdev_map_pirq (40 bytes) and physdev_unmap_pirq (8 bytes), as on x86-64.
+    /// <summary>PHYSDEVOP_restore_msi_ext: the hypervisor writes the messages of a function into it again.</summary>
+    /// <returns>0 or a positive errno.</returns>
+    internal int RestoreMessages(HostBdf function)
+    {
+        using var argument = Interop.LibXenCall.AllocateBuffer(_library, PciDeviceSize);
+        BinaryPrimitives.WriteUInt16LittleEndian(argument.Bytes, function.Segment);
+        argument.Bytes[2] = function.Bus;
+        argument.Bytes[3] = function.DevFn;
+        return Interop.LibXenCall.TryCall(_library, HYPERVISOR_physdev_op, PHYSDEVOP_restore_msi_ext, argument);
+    }
+
+    public int Crash(DomainId domain)
+    {
+        using var argument = Interop.LibXenCall.AllocateBuffer(_library, RemoteShutdownSize);
+        BinaryPrimitives.WriteUInt16LittleEndian(argument.Bytes, (ushort)domain.Value);
+        BinaryPrimitives.WriteUInt16LittleEndian(argument.Bytes[2..], 0);
+        BinaryPrimitives.WriteUInt32LittleEndian(argument.Bytes[4..], SHUTDOWN_crash);
+        return Interop.LibXenCall.TryCall(_library, HYPERVISOR_sched_op, SCHEDOP_remote_shutdown, argument);
+    }
+
+    // xen/include/public/sched.h: struct sched_remote_shutdown, 8 bytes.
+    private const uint HYPERVISOR_sched_op = 29, SHUTDOWN_crash = 3;
+    private const ulong SCHEDOP_remote_shutdown = 4;
+    private const int RemoteShutdownSize = 8;
+
+    // xen/include/public/physdev.h: struct physdev_map_pirq (40 bytes), physdev_unmap_pirq (8) and physdev_pci_device (4), as on x86-64.
     private const uint HYPERVISOR_physdev_op = 33;
-    private const ulong PHYSDEVOP_map_pirq = 13, PHYSDEVOP_unmap_pirq = 14;
+    private const ulong PHYSDEVOP_map_pirq = 13, PHYSDEVOP_unmap_pirq = 14, PHYSDEVOP_restore_msi_ext = 27;
     private const int MapPirqTypeMsi = 0, MapPirqTypeMsiSegment = 3;
-    private const int MapPirqSize = 40, UnmapPirqSize = 8;
+    private const int MapPirqSize = 40, UnmapPirqSize = 8, PciDeviceSize = 4;
     private const int ChooseForMe = -1;
 
     private int MapPirq(DomainId domain, HostBdf function, int type, ushort entry, ulong tableBar, out Pirq pirq)

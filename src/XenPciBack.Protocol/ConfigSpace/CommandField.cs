@@ -60,6 +60,15 @@ internal sealed class CommandField : ConfigField
     /// <summary>The guest has let go of the function: bus mastering ends, decoding stays as the host had it.</summary>
     public void Release() => Disable();
 
+    /// <summary>The function has lost the register in a reset while its guest uses it: as the guest had it.</summary>
+    public void Recover()
+    {
+        if (_policy.KeepLineSilent) ChangeHardware(CommandBits.IntxDisable, CommandBits.IntxDisable);
+        if (_enabled) Enable();
+        if (_busMaster) SetBusMaster(true);
+        if ((_shadow & CommandBits.MemoryWriteInvalidate) != 0) SetMemoryWriteInvalidate(true);
+    }
+
     private PciOpError Enable()
     {
         // A function that sleeps would decode nothing; one that does not wake up is decoded all the same, as the host's kernel does.

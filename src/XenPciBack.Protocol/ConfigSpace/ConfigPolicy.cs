@@ -16,6 +16,9 @@ public sealed record ConfigPolicy(bool Permissive = false, bool AllowInterruptCo
     /// <summary>The function must never pull its INTx line, whatever its guest asks for.</summary>
     public bool KeepLineSilent { get; init; }
 
+    /// <summary>The function is to report its errors to the host, so that somebody can act on them.</summary>
+    public bool ReportErrors { get; init; }
+
     /// <summary>Writes of the guest may reach registers that no rule knows.</summary>
     public bool OpensUnknownRegisters => Permissive || !Quirks.IsEmpty;
 
@@ -24,5 +27,6 @@ public sealed record ConfigPolicy(bool Permissive = false, bool AllowInterruptCo
         new(Permissive || other.Permissive, AllowInterruptControl || other.AllowInterruptControl)
         {
             Quirks = Quirks.AddRange(other.Quirks), AllowSharedLine = AllowSharedLine || other.AllowSharedLine, KeepLineSilent = KeepLineSilent || other.KeepLineSilent,
+            ReportErrors = ReportErrors || other.ReportErrors,
         };
 }

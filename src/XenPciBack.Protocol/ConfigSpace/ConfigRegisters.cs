@@ -44,4 +44,7 @@ internal static class CapabilityId
     public const uint Msi = 0x05;
     public const uint PciExpress = 0x10;
     public const uint Msix = 0x11;
+
+    /// <summary>Advanced Error Reporting, an extended capability.</summary>
+    public const uint ErrorReporting = 0x0001;
 }

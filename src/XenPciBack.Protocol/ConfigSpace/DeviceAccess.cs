@@ -92,6 +92,8 @@ public sealed class DeviceAccessLog
             return errno;
         }
 
+        public int Restore() => pirqs.Restore();
+
         public int UnmapAll() => pirqs.UnmapAll();
     }
 }

@@ -3,37 +3,47 @@ using XenPciBack.Protocol.SharedPage;
 namespace XenPciBack.Protocol.ConfigSpace;
 
 /// <summary>
-/// The registers a guest can reach as they were when the function was opened: the header, and for a guest that may write unknown
-/// registers everything behind it. A reset or the guest may have changed them; the next user gets them back.
+/// The registers that a guest or a reset can change, as they were when the function was opened: the header, what the host had set
+/// up for PCI Express, and for a guest that may write unknown registers everything behind the header. The next user gets them back,
+/// and so does a guest whose device had to be reset.
 /// </summary>
 internal sealed class SavedConfig
 {
     // BARs and windows come before the command register, or the function would decode addresses that are not its own yet.
     private const int FirstAfterCommand = 0x0C;
 
+    // Device and link control in the PCI Express capability, and the second ones of its version 2; masks, severities and the control
+    // word in the capability for errors. Each has its status elsewhere, so that writing it back clears nothing.
+    private const int ExpressFlags = 0x02;
+    private static readonly int[] ExpressControls = [0x08, 0x10], ExpressControls2 = [0x28, 0x30], ErrorControls = [0x08, 0x0C, 0x14, 0x18];
+
     private readonly IPciFunction _function;
-    private readonly uint[] _dwords;
-    private readonly uint _command;
+    private readonly List<(int Offset, int Size, uint Value)> _registers = [];
 
     public SavedConfig(IPciFunction function, ConfigPolicy policy)
     {
         _function = function;
-        var end = policy.OpensUnknownRegisters ? function.ConfigSize : Register.HeaderEnd;
-        _dwords = new uint[(end - FirstAfterCommand) / 4];
-        for (var i = 0; i < _dwords.Length; i++) function.Read(FirstAfterCommand + 4 * i, 4, out _dwords[i]);
+        if (CapabilityList.Find(function, CapabilityId.PciExpress) is not 0 and var express)
+        {
+            function.Read(express + ExpressFlags, 2, out var flags);
+            foreach (var control in (flags & 0xF) >= 2 ? [.. ExpressControls, .. ExpressControls2] : ExpressControls) Save(express + control, 2);
+        }
+        if (CapabilityList.FindExtended(function, CapabilityId.ErrorReporting) is not 0 and var errors)
+            foreach (var control in ErrorControls) Save(errors + control, 4);
+        for (var offset = (policy.OpensUnknownRegisters ? function.ConfigSize : Register.HeaderEnd) - 4; offset >= FirstAfterCommand; offset -= 4) Save(offset, 4);
         // The status half is write-one-to-clear and stays out of it.
-        function.Read(Register.Command, 2, out _command);
+        Save(Register.Command, 2);
     }
 
     public void Restore()
     {
-        for (var i = _dwords.Length - 1; i >= 0; i--) Restore(FirstAfterCommand + 4 * i, 4, _dwords[i]);
-        Restore(Register.Command, 2, _command);
+        foreach (var (offset, size, value) in _registers)
+            if (_function.Read(offset, size, out var current) == PciOpError.Success && current != value)
+                _function.Write(offset, size, value);
     }
 
-    private void Restore(int offset, int size, uint value)
+    private void Save(int offset, int size)
     {
-        if (_function.Read(offset, size, out var current) == PciOpError.Success && current != value)
-            _function.Write(offset, size, value);
+        if (_function.Read(offset, size, out var value) == PciOpError.Success) _registers.Add((offset, size, value));
     }
 }

@@ -29,6 +29,7 @@ public sealed class VirtualConfigSpace
     {
         (_function, _policy, _power) = (function, policy, new PowerState(function));
         _saved = new SavedConfig(function, policy);
+        if (policy.ReportErrors) ErrorReporting.Enable(function);
         AddHeader();
         AddBars();
         AddCapabilities();
@@ -93,6 +94,23 @@ public sealed class VirtualConfigSpace
         foreach (var bar in _fields.OfType<BarField>()) bar.Release();
         foreach (var command in _fields.OfType<CommandField>()) command.Release();
         return notReset;
+    }
+
+    /// <summary>
+    /// The function has met an error while its guest uses it, and a reset takes or has taken its registers: they come back as the host
+    /// and the guest had set them up. Message interrupts are <see cref="Interrupts.MessageInterrupts.Recover"/>'s.
+    /// </summary>
+    /// <param name="reset">Reset it first; false: that has happened.</param>
+    /// <returns>null, or why the function is not as it was.</returns>
+    public string? Recover(bool reset)
+    {
+        if (reset && _function.TryReset() is { } notReset) return notReset;
+        if (_function.Read(Register.Status, 2, out var status) != PciOpError.Success || status == 0xFFFF) return "it does not answer";
+        _power.Set(PowerState.D0);
+        _saved.Restore();
+        if (_policy.ReportErrors) ErrorReporting.Enable(_function);
+        foreach (var command in _fields.OfType<CommandField>()) command.Recover();
+        return null;
     }
 
     // No rule covers any of it.

@@ -21,6 +21,10 @@ public interface IPirqMap
     /// <returns>0, or a positive errno: ENODEV if the device is not assigned to the guest, ENXIO without memory decoding.</returns>
     int MapMsix(ushort entry, ulong tableBar, out Pirq pirq);
 
+    /// <summary>Writes the mapped messages into the function again, which has lost them in a reset. It must decode memory.</summary>
+    /// <returns>0, or a positive errno.</returns>
+    int Restore();
+
     /// <summary>Unmaps all that is mapped. That the domain is gone or no longer has a PIRQ is as good as success.</summary>
     /// <returns>0, or the positive errno of the first one that stays mapped, and on record.</returns>
     int UnmapAll();

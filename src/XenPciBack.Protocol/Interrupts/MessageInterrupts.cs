@@ -67,6 +67,18 @@ public sealed class MessageInterrupts
     /// <returns>0, or the positive errno of what could not be unmapped.</returns>
     public int Release() => TurnOff();
 
+    /// <summary>The function has lost its messages in a reset and has its other registers back: enabled as before.</summary>
+    /// <returns>0, or the positive errno with which the hypervisor refused.</returns>
+    public int Recover()
+    {
+        if (_kind == Kind.None) return 0;
+        SetIntx(disabled: true);
+        if (_pirqs.Restore() is not 0 and var errno) return errno;
+        if (_kind == Kind.Msi) Change(_msi + Control, MsiEnable, MsiEnable);
+        else Change(_msix + Control, MsixEnable | MsixMaskAll, MsixEnable);
+        return 0;
+    }
+
     private PciAnswer EnableMsi()
     {
         if (_kind != Kind.None) return MsiRefused(_kind == Kind.Msi ? "MSI is on already" : "MSI-X is on");

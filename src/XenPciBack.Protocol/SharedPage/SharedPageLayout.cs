@@ -30,6 +30,13 @@ public static class SharedPageLayout
 
     public const int AerOp = 552;
     public const int AerOpSize = 20;
+    public const int AerCmd = 552;
+
+    /// <summary>In a request the state of the channel, in its answer the verdict of the guest's driver.</summary>
+    public const int AerErr = 556;
+    public const int AerDomain = 560;
+    public const int AerBus = 564;
+    public const int AerDevFn = 568;
 
     /// <summary>XEN_PCIF_active: set by the frontend when a request is in <c>op</c>, cleared by the backend when answered.</summary>
     public const uint FrontendActive = 1 << 0;

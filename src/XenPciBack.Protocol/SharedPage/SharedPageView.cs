@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Collections.Immutable;
 using System.Runtime.InteropServices;
+using XenPciBack.Protocol.Aer;
 using static XenPciBack.Protocol.SharedPage.SharedPageLayout;
 
 namespace XenPciBack.Protocol.SharedPage;
@@ -62,6 +63,33 @@ public readonly ref struct SharedPageView
         BinaryPrimitives.WriteUInt32LittleEndian(_page[OpValue..], answer.Value);
         BinaryPrimitives.WriteInt32LittleEndian(_page[OpErr..], (int)answer.Error);
         Interlocked.And(ref FlagBits, ~FrontendActive);
+    }
+
+    /// <summary>The guest can be asked about errors; it says so when it makes the page.</summary>
+    public bool TakesAer => (ReadFlags() & AerHandler) != 0;
+
+    /// <summary>The guest has been asked and has not answered.</summary>
+    public bool HasAerRequest => (ReadFlags() & BackendActive) != 0;
+
+    /// <summary>Writes the whole <c>aer_op</c>, then sets its flag. The caller notifies the guest afterwards.</summary>
+    public void PostAer(AerStep step, AerChannel channel, VirtualBdf device)
+    {
+        BinaryPrimitives.WriteUInt32LittleEndian(_page[AerCmd..], (uint)step);
+        BinaryPrimitives.WriteInt32LittleEndian(_page[AerErr..], (int)channel);
+        BinaryPrimitives.WriteUInt32LittleEndian(_page[AerDomain..], device.Segment);
+        BinaryPrimitives.WriteUInt32LittleEndian(_page[AerBus..], device.Bus);
+        BinaryPrimitives.WriteUInt32LittleEndian(_page[AerDevFn..], device.DevFn);
+        Interlocked.Or(ref FlagBits, BackendActive);
+    }
+
+    /// <summary>What the guest answered, whatever it is; only once <see cref="HasAerRequest"/> is false.</summary>
+    public int ReadAerVerdict() => BinaryPrimitives.ReadInt32LittleEndian(_page[AerErr..]);
+
+    /// <summary>Takes an unanswered question back, with "none" as the verdict.</summary>
+    public void WithdrawAer()
+    {
+        Interlocked.And(ref FlagBits, ~BackendActive);
+        BinaryPrimitives.WriteInt32LittleEndian(_page[AerErr..], (int)AerVerdict.None);
     }
 
     private static ImmutableArray<ushort> CopyMsixEntries(ReadOnlySpan<byte> op, uint count)

@@ -15,7 +15,11 @@ public abstract record ConnectionEffect
 
     /// <summary>Open the device; answered by <see cref="ConnectionInput.DeviceOpened"/> or <see cref="ConnectionInput.DeviceRefused"/>.</summary>
     /// <param name="Permissive">The toolstack has asked for it (<c>permissive=1</c> in the domain's configuration).</param>
-    public sealed record OpenDevice(HostBdf Device, bool Permissive) : ConnectionEffect;
+    public sealed record OpenDevice(HostBdf Device, bool Permissive) : ConnectionEffect
+    {
+        /// <summary>The guest has it already; whether it may be given to a guest is no question any more.</summary>
+        public bool IsTakenUp { get; init; }
+    }
 
     /// <summary>Reset the device and give it back to the host.</summary>
     public sealed record ReleaseDevice(HostBdf Device) : ConnectionEffect;

@@ -134,7 +134,7 @@ public sealed record GuestConnection
 
         var exports = ImmutableArray.CreateBuilder<Export>();
         foreach (var entry in backend.Devices)
-            if (XenbusStates.Parse(entry.State) == XenbusState.Initialised && HostBdf.TryParse(entry.Device, out var device)
+            if (IsWithGuest(node, XenbusStates.Parse(entry.State)) && HostBdf.TryParse(entry.Device, out var device)
                 && VirtualBdf.TryParse(entry.VirtualDevice, out var place))
                 exports.Add(new Export(entry.Index, device, place, entry.IsPermissive));
 
@@ -151,6 +151,10 @@ public sealed record GuestConnection
             ? Fail(fault.Errno, fault.Text)
             : (adopted with { Adoption = connect }).OpenAll([]);
     }
+
+    // One that is to be taken away is the guest's until that has been done.
+    private static bool IsWithGuest(XenbusState connection, XenbusState device) =>
+        device == XenbusState.Initialised || (device == XenbusState.Closing && connection == XenbusState.Reconfiguring);
 
     /// <summary>In InitWait every entry is exported, whatever its sub-state says.</summary>
     private Result ExportAll(BackendNodes backend)
@@ -209,7 +213,7 @@ public sealed record GuestConnection
 
     private Result OpenAll(ImmutableArray<ConnectionEffect> first) => Opening.IsEmpty
         ? AllOpen(first)
-        : (this, [.. first, .. Opening.Select(e => new OpenDevice(e.Device, e.Permissive))]);
+        : (this, [.. first, .. Opening.Select(e => new OpenDevice(e.Device, e.Permissive) { IsTakenUp = e.Place is not null })]);
 
     private Result PlaceDevice(SlotCandidate device)
     {

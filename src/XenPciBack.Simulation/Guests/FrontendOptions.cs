@@ -29,6 +29,12 @@ public sealed record FrontendOptions
     /// <summary>Sets the flag that says it can process AER requests.</summary>
     public bool TakesAer { get; init; } = true;
 
+    /// <summary>
+    /// What the guest's driver answers: 1 none, 2 can recover, 3 needs reset, 4 disconnect, 5 recovered, and anything a guest can write.
+    /// null: it never answers again. The default is a driver without error handlers.
+    /// </summary>
+    public Func<ErrorQuestion, ValueTask<int?>> Driver { get; init; } = _ => ValueTask.FromResult<int?>(1);
+
     /// <summary>A request not answered by then is given up: 2 s in Linux.</summary>
     public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromSeconds(2);
 

@@ -12,8 +12,8 @@ namespace XenPciBack.Simulation.Guests;
 /// <remarks>Source: Linux include/xen/interface/io/pciif.h, struct xen_pci_sharedinfo and xen_pci_op.</remarks>
 internal sealed class FrontendPage
 {
-    private const uint RequestActive = 0x1, TakesAer = 0x2;
-    private const int OpStart = 4, OpLength = 548, MsixStart = 40, MostMsixEntries = 128;
+    private const uint RequestActive = 0x1, TakesAer = 0x2, QuestionActive = 0x4;
+    private const int OpStart = 4, OpLength = 548, MsixStart = 40, MostMsixEntries = 128, AerStart = 552;
 
     private readonly GuestPage _page;
 
@@ -47,6 +47,22 @@ internal sealed class FrontendPage
 
     /// <summary>Takes an unanswered request back.</summary>
     public void Withdraw() => Interlocked.And(ref Flags, ~RequestActive);
+
+    /// <summary>The backend asks about an error and waits for the answer.</summary>
+    public bool IsQuestionActive => (Volatile.Read(ref Flags) & QuestionActive) != 0;
+
+    public ErrorQuestion ReadQuestion()
+    {
+        var aer = _page.Bytes[AerStart..];
+        return new ErrorQuestion(BinaryPrimitives.ReadUInt32LittleEndian(aer), BinaryPrimitives.ReadInt32LittleEndian(aer[4..]), BinaryPrimitives.ReadUInt32LittleEndian(aer[8..]),
+            BinaryPrimitives.ReadUInt32LittleEndian(aer[12..]), BinaryPrimitives.ReadUInt32LittleEndian(aer[16..]));
+    }
+
+    public void AnswerQuestion(int verdict)
+    {
+        BinaryPrimitives.WriteInt32LittleEndian(_page.Bytes[(AerStart + 4)..], verdict);
+        Interlocked.And(ref Flags, ~QuestionActive);
+    }
 
     public FrontendAnswer TakeAnswer(int vectors)
     {

@@ -49,12 +49,12 @@ public sealed partial class SimulatedFrontend
 
     private async Task WaitForEventAsync()
     {
-        if (_port.TryTake()) return;
+        if (_event.Reader.TryRead(out _)) return;
         using var poll = new CancellationTokenSource(_options.PollTimeout, _options.TimeProvider);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(poll.Token, _stopping.Token);
         try
         {
-            await _port.WaitAsync(either.Token).ConfigureAwait(false);
+            await _event.Reader.ReadAsync(either.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!_stopping.IsCancellationRequested)
         {

@@ -64,6 +64,7 @@ public sealed partial class SimulatedFrontend : IAsyncDisposable
     public static async Task<SimulatedFrontend> StartAsync(DomainId domain, XenStoreClient store, GuestGrants grants, GuestPorts ports, FrontendOptions? options = null)
     {
         var frontend = new SimulatedFrontend(domain, store, grants, ports, options ?? new FrontendOptions());
+        frontend._events = frontend.TakeEventsAsync();
         if (frontend._options.IsSilent) return frontend;
         frontend._ownWatch = await store.WatchAsync(frontend._directory, frontend.Wake).ConfigureAwait(false);
         frontend._run = frontend.RunAsync();
@@ -105,11 +106,18 @@ public sealed partial class SimulatedFrontend : IAsyncDisposable
     /// <summary>The guest stops at once, as when it is destroyed: no state is written.</summary>
     public async ValueTask DisposeAsync()
     {
-        await _stopping.CancelAsync().ConfigureAwait(false);
-        await _run.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await StopAsync().ConfigureAwait(false);
         await _store.DisposeAsync().ConfigureAwait(false);
         _grants.Revoke(Domain, _grant);
         _port.Close();
+    }
+
+    /// <summary>The guest runs no more; its page and its port are still there.</summary>
+    internal async Task StopAsync()
+    {
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        await _run.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _events.ConfigureAwait(false);
     }
 
     private void Signal() => Interlocked.Exchange(ref _changed, NewSignal()).TrySetResult();

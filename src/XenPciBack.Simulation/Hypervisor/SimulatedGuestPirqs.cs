@@ -36,6 +36,9 @@ public sealed class SimulatedGuestPirqs(DomainPirqs pirqs, SimulatedPciHost pci)
             return decodesMemory ? pirqs.Map(guest, function, out pirq) : Errnos.ENXIO;
         }
 
+        // Where a message goes is not modelled, so there is nothing to write.
+        public int Restore() => 0;
+
         public int UnmapAll()
         {
             pirqs.UnmapAll(guest, function);

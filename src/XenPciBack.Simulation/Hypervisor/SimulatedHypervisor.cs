@@ -1,11 +1,15 @@
 using XenPciBack.Host;
+using XenPciBack.Protocol;
 
 namespace XenPciBack.Simulation.Hypervisor;
 
 /// <summary>Answers the backend's hypercalls.</summary>
-public sealed class SimulatedHypervisor : IHypervisor
+/// <param name="crash">Ends a domain; false if there is none.</param>
+public sealed class SimulatedHypervisor(Func<DomainId, bool> crash) : IHypervisor
 {
     public string Version => "4.20.0-simulated";
+
+    public int Crash(DomainId domain) => crash(domain) ? 0 : Errnos.ESRCH;
 
     public void Dispose() { }
 }

@@ -57,6 +57,8 @@ public sealed class SimulatedPciHost : IPciHost
 
     public ConfigPolicy PolicyOf(HostBdf bdf) => _policies.GetValueOrDefault(bdf) ?? new ConfigPolicy();
 
+    public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => _functions.TryGetValue(bdf, out var function) ? function.Bridges : [];
+
     public IPciFunction Open(HostBdf bdf)
     {
         if (!_functions.TryGetValue(bdf, out var function)) throw new PciFunctionUnavailableException(bdf, "no such device");

@@ -140,6 +140,8 @@ public sealed class RecordedDevice
 
         public int MapMsix(ushort entry, ulong tableBar, out Pirq pirq) => Map(new DeviceAccess(DeviceAccessKind.MapMsix, entry, 0, 0, 0), out pirq);
 
+        public int Restore() => 0;
+
         public int UnmapAll() => 0;
 
         private int Map(DeviceAccess asked, out Pirq pirq)

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Collections.Immutable;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
@@ -17,6 +18,8 @@ public sealed class RecordedHost(IReadOnlyDictionary<HostBdf, RecordedDevice> de
         if (!_given.TryAdd(bdf, true)) throw new PciFunctionUnavailableException(bdf, "already given to a guest");
         return device.Open(onClose: () => _given.TryRemove(bdf, out _));
     }
+
+    public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => devices.GetValueOrDefault(bdf)?.Description.Facts.Bridges ?? [];
 
     public ConfigPolicy PolicyOf(HostBdf bdf) => devices[bdf].Description.Policy;
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.XenStoreWire;
 using XenPciBack.XenStore;
@@ -12,7 +13,7 @@ namespace XenPciBack.Simulation.Toolstack;
 /// <remarks>Source: Xen 4.17 tools/libs/light/libxl_pci.c and libxl_device.c; PCI backends are in dom0 with devid 0.</remarks>
 /// <param name="store">A connection that acts as dom0. Not disposed here.</param>
 /// <param name="backendPatience">How long a change waits for the backend to be Connected; libxl: 100 times 100 ms.</param>
-public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPatience = null)
+public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPatience = null) : IToolstack
 {
     private const int Initialising = 1, Connected = 4, Closing = 5, Reconfiguring = 7;
 
@@ -67,6 +68,19 @@ public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPa
         await WaitForBackendAsync(guest).ConfigureAwait(false);
         await store.TransactAsync(async tx => await RemoveEntryAsync(guest, await FindAsync(guest, device, tx).ConfigureAwait(false), tx).ConfigureAwait(false)).ConfigureAwait(false);
         await store.RemoveAsync(AssignmentOf(device)).ConfigureAwait(false);
+    }
+
+    async Task<string?> IToolstack.DetachAsync(DomainId guest, HostBdf device)
+    {
+        try
+        {
+            await DetachAsync(guest, device).ConfigureAwait(false);
+            return null;
+        }
+        catch (Exception e) when (e is TimeoutException or XenStoreException or ArgumentException)
+        {
+            return e.Message;
+        }
     }
 
     /// <summary>The PCI part of <c>xl destroy</c> (and of the end of a domain that has shut down): every device detached, whatever it takes.</summary>

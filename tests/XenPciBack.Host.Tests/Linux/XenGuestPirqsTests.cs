@@ -107,5 +107,5 @@ public sealed class XenGuestPirqsTests : IDisposable
         {
             if (_refuseUnmap != Errnos.EBUSY) _mapped.Remove((domain, pirq));
             return _refuseUnmap;
-        }, _root);
+        }, restore: _ => 0, _root);
 }

@@ -97,6 +97,8 @@ public class InterruptLineTests
 
         public int MapMsix(ushort entry, ulong tableBar, out Pirq pirq) => MapMsi(out pirq);
 
+        public int Restore() => 0;
+
         public int UnmapAll() => 0;
     }
 }

@@ -246,6 +246,14 @@ public class MessageInterruptsTests
             return 0;
         }
 
+        public int Restored { get; private set; }
+
+        public int Restore()
+        {
+            Restored++;
+            return Refuse;
+        }
+
         public int UnmapAll()
         {
             Mapped = [];

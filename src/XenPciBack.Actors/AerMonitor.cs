@@ -1,0 +1,78 @@
+using System.Diagnostics;
+using Akka.Actor;
+using Akka.Event;
+using XenPciBack.Host;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.Aer;
+using XenPciBack.Protocol.Slots;
+
+namespace XenPciBack.Actors;
+
+/// <summary>
+/// Hears of every error of the host's functions and finds the guests it concerns: the one that has the function, all that have one
+/// below a bridge that failed, and after a fatal error all below the same port, because the host resets that.
+/// </summary>
+internal sealed class AerMonitor : ReceiveActor
+{
+    private readonly XenHost _host;
+    private readonly AerPolicies _policies;
+    private readonly ILoggingAdapter _log = Context.GetLogger();
+    private readonly Dictionary<DomainId, IReadOnlyList<SlotMember>> _guests = [];
+    private readonly Dictionary<HostBdf, ErrorRate> _rates = [];
+    private readonly long _started = Stopwatch.GetTimestamp();
+    private IDisposable? _watch;
+
+    /// <summary>To the parent: this guest's device has met an error, and this is to be done.</summary>
+    public sealed record Act(DomainId Guest, HostBdf Device, AerError Error, AerResponse Response);
+
+    public AerMonitor(XenHost host, AerPolicies policies)
+    {
+        (_host, _policies) = (host, policies);
+        Receive<AerReport.Met>(met => OnError(met.Error));
+        Receive<AerReport.SourceLost>(lost => _log.Warning("Errors of devices are not heard from {Source} any more: {What}", lost.Source, lost.What));
+        Receive<AerReport.SourceBack>(back => _log.Info("Errors of devices are heard from {Source} again", back.Source));
+        Receive<BackendEvents.GuestChanged>(changed => _guests[changed.Guest] = changed.Devices);
+        Receive<BackendEvents.GuestGone>(gone => _guests.Remove(gone.Guest));
+    }
+
+    public static Props Props(XenHost host, AerPolicies policies) => Akka.Actor.Props.Create(() => new AerMonitor(host, policies));
+
+    protected override void PreStart()
+    {
+        Context.System.EventStream.Subscribe(Self, typeof(BackendEvents.GuestChanged));
+        Context.System.EventStream.Subscribe(Self, typeof(BackendEvents.GuestGone));
+        var self = Self;
+        _watch = _host.Aer.Watch(report => self.Tell(report, ActorRefs.NoSender));
+    }
+
+    protected override void PostStop()
+    {
+        _watch?.Dispose();
+        Context.System.EventStream.Unsubscribe(Self);
+    }
+
+    private void OnError(AerError error)
+    {
+        Context.System.EventStream.Publish(new BackendEvents.DeviceError(error));
+        var concerned = _guests.SelectMany(guest => guest.Value.Where(member => Concerns(error, member.Device)).Select(member => (Guest: guest.Key, Device: member.Host)))
+            .OrderBy(c => c.Guest.Value).ToList();
+        if (!error.IsUncorrectable && !IsTooMuch(error)) return;
+        _log.Error("{Bdf} reports an error, {Error}; {Concerned}", error.Device, error, concerned.Count == 0 ? "no guest has it" : $"it concerns {string.Join(", ", concerned.Select(c => $"guest {c.Guest} with {c.Device}"))}");
+        foreach (var (guest, device) in concerned)
+            Context.Parent.Tell(new Act(guest, device, error, _policies.Of(device)));
+    }
+
+    /// <returns>true when so many have come that the device is not to be trusted any more.</returns>
+    private bool IsTooMuch(AerError error)
+    {
+        var before = _rates.GetValueOrDefault(error.Device) ?? ErrorRate.None;
+        var now = _rates[error.Device] = before.Add(error.Count, Stopwatch.GetElapsedTime(_started), _policies.CorrectableWindow);
+        if (now.IsNews(before)) _log.Warning("{Bdf} reports an error, {Error}; {Count} within {Window} s", error.Device, error, now.Count, _policies.CorrectableWindow.TotalSeconds);
+        return _policies.CorrectableLimit > 0 && now.Count > _policies.CorrectableLimit && (before.Count <= _policies.CorrectableLimit || before.Began != now.Began);
+    }
+
+    private bool Concerns(AerError error, SlotCandidate device) =>
+        device.Bdf == error.Device
+        || (error.IsUncorrectable && device.Bridges.Contains(error.Device))
+        || (error.Severity == AerSeverity.Fatal && device.Bridges is [.., var port] && _host.Pci.BridgesAbove(error.Device) is [.., var failed] && port == failed);
+}

@@ -1,0 +1,33 @@
+using System.CommandLine;
+using XenPciBack.Daemon.Control;
+using XenPciBack.Simulation;
+
+namespace XenPciBack.Daemon.Commands;
+
+/// <summary><c>xenpciback fault</c>: something breaks on the embedded host of a running demo.</summary>
+internal static class FaultCommand
+{
+    /// <summary>The names and what they do, a line each.</summary>
+    public static string Catalogue => string.Join('\n', Faults.All.Select(fault => $"  {fault.Name,-18} {fault.Description}"));
+
+    public static Command Create()
+    {
+        var name = new Argument<string>("NAME") { Description = "The fault" };
+        name.AcceptOnlyFromAmong([.. Faults.All.Select(fault => fault.Name)]);
+        var socket = new Option<string>("--socket") { Description = "The demo's control socket, which it prints at its start", HelpName = "PATH", Required = true };
+        var command = new Command("fault", $"Let something break on the embedded host of a running demo:\n{Catalogue}") { name, socket };
+        command.SetAction((parse, stop) => RunAsync(parse.GetValue(socket)!, parse.GetValue(name)!, stop));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(string path, string name, CancellationToken stop)
+    {
+        await foreach (var (_, answer) in ControlClient.AskAsync(path, new ControlRequest(Fault: name), stop))
+        {
+            if (answer.Error is { } error) return ExitCode.Refuse(error, ExitCode.Failure);
+            Console.WriteLine(answer.Injected);
+            return ExitCode.Success;
+        }
+        return ExitCode.Refuse("the demo has ended without an answer", ExitCode.Unavailable);
+    }
+}

@@ -1,0 +1,27 @@
+using XenPciBack.Protocol.Aer;
+
+namespace XenPciBack.Host;
+
+/// <summary>The errors that PCI functions of this host report (Advanced Error Reporting), each one once.</summary>
+public interface IAerFeed
+{
+    /// <summary>
+    /// Tells what happens from now on, and what has happened since an earlier daemon watched. <paramref name="tell"/> is called by one
+    /// thread at a time, never by one that serves guests; disposing ends the watch.
+    /// </summary>
+    IDisposable Watch(Action<AerReport> tell);
+}
+
+/// <summary>What a feed of errors has to say.</summary>
+public abstract record AerReport
+{
+    private AerReport() { }
+
+    public sealed record Met(AerError Error) : AerReport;
+
+    /// <summary>A source has fallen silent for a reason; errors are found through the others, with less detail or later.</summary>
+    /// <param name="What">The source and what is wrong with it, for an administrator.</param>
+    public sealed record SourceLost(AerSource Source, string What) : AerReport;
+
+    public sealed record SourceBack(AerSource Source) : AerReport;
+}

@@ -1,0 +1,198 @@
+using Akka.TestKit;
+using XenPciBack.Protocol;
+using XenPciBack.Protocol.Aer;
+using XenPciBack.Simulation;
+using XenPciBack.Simulation.Pci.Devices;
+
+namespace XenPciBack.Actors.Tests;
+
+/// <summary>An uncorrectable error of one device ends one guest.</summary>
+public class AerTests : BackendTest
+{
+    private const uint CompletionTimeout = 1 << 14, MalformedTlp = 1 << 18;
+
+    private TestProbe Killed()
+    {
+        var killed = CreateTestProbe();
+        Sys.EventStream.Subscribe(killed, typeof(BackendEvents.GuestKilled));
+        return killed;
+    }
+
+    [Theory]
+    [InlineData(AerSeverity.NonFatal), InlineData(AerSeverity.Fatal)]
+    public async Task The_guest_that_has_the_device_is_crashed_and_no_other(AerSeverity severity)
+    {
+        Xen.OnCrash = OnCrash.Preserve;
+        var killed = Killed();
+        var guest = await ConnectedGuestAsync("web", Nic, Sata);
+        var bystander = await ConnectedGuestAsync("lab", Edu);
+
+        Xen.Aer.Inject(Nic, severity, CompletionTimeout);
+
+        Assert.Equal(Nic, (await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Device);
+        Assert.True(guest.IsCrashed);
+        await EventuallyAsync("aerfail", () => ReadAsync(guest, "aerState"));
+        Assert.Contains("Completion Timeout", await ReadErrorAsync(guest), StringComparison.Ordinal);
+        Assert.False(bystander.IsCrashed);
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(bystander, 0, 0, 4));
+        Assert.Null(await ReadAsync(bystander, "aerState"));
+    }
+
+    [Fact]
+    public async Task The_lost_device_is_reset_at_once_and_the_others_when_the_toolstack_takes_the_guest_down()
+    {
+        Xen.OnCrash = OnCrash.Preserve;
+        var nic = HostBdf.Parse("0000:06:00.0");
+        Xen.Pci.Plug(Intel82574.At(nic).Resettable());
+        var guest = await ConnectedGuestAsync("web", nic, Sata);
+        Xen.Aer.Inject(nic, AerSeverity.Fatal, MalformedTlp);
+        await EventuallyAsync(1, () => Xen.Pci[nic].Resets);
+        await EventuallyAsync("0 pages, 0 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await Xen.DestroyGuestAsync(guest);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+    }
+
+    [Fact]
+    public async Task The_toolstack_takes_the_crashed_guest_down_without_waiting_for_its_frontend()
+    {
+        await RestartBackendAsync(Settings with { HotPlugPatience = TimeSpan.FromHours(1) });
+        await ConnectedGuestAsync("web", Nic, Sata);
+        Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(0, () => Xen.Guests.Count);
+    }
+
+    [Fact]
+    public async Task The_device_is_in_quarantine_until_it_is_cleared_even_for_the_next_daemon()
+    {
+        await ConnectedGuestAsync("web", Nic);
+        Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(0, () => Xen.Guests.Count);
+        await RestartBackendAsync(Settings);
+
+        var next = await Xen.CreateGuestAsync("next", [Nic]);
+        await EventuallyAsync(true, async () => (await ReadErrorAsync(next))?.Contains("in quarantine since", StringComparison.Ordinal) == true);
+        Assert.Contains("fatal: Malformed TLP", await ReadErrorAsync(next), StringComparison.Ordinal);
+        await Xen.DestroyGuestAsync(next);
+
+        Assert.True(new Quarantine(Xen.LastingRecords).Clear(Nic));
+        await ConnectedGuestAsync("again", Nic);
+    }
+
+    [Fact]
+    public async Task A_guest_that_is_restarted_goes_on_without_the_device()
+    {
+        Xen.OnCrash = OnCrash.Restart;
+        var guest = await ConnectedGuestAsync("web", Nic);
+        Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+        await EventuallyAsync(true, () => Xen.Guests.Any(next => next.Name == "web" && next.Id != guest.Id));
+        await EventuallyAsync(true, async () => (await ReadErrorAsync(Xen.Guests.Single()))?.Contains("in quarantine", StringComparison.Ordinal) == true);
+    }
+
+    [Fact]
+    public async Task A_correctable_error_costs_nobody_anything()
+    {
+        var seen = CreateTestProbe();
+        Sys.EventStream.Subscribe(seen, typeof(BackendEvents.DeviceError));
+        var guest = await ConnectedGuestAsync("web", Nic);
+        Xen.Aer.Inject(Nic, AerSeverity.Correctable, 1);
+        await seen.ExpectMsgAsync<BackendEvents.DeviceError>(Patience);
+        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
+        Assert.False(guest.IsCrashed);
+    }
+
+    [Fact]
+    public async Task An_error_of_a_bridge_is_one_of_every_device_below_it()
+    {
+        var (port, other) = (HostBdf.Parse("0000:00:1c.0"), HostBdf.Parse("0000:00:1d.0"));
+        Xen.Pci.Plug(Intel82574.At(HostBdf.Parse("0000:06:00.0")).Behind(port));
+        Xen.Pci.Plug(Intel82574.At(HostBdf.Parse("0000:07:00.0")).Behind(port, HostBdf.Parse("0000:06:00.1")));
+        Xen.Pci.Plug(Intel82574.At(HostBdf.Parse("0000:08:00.0")).Behind(other));
+        var killed = Killed();
+        var below = await ConnectedGuestAsync("below", HostBdf.Parse("0000:06:00.0"));
+        var deeper = await ConnectedGuestAsync("deeper", HostBdf.Parse("0000:07:00.0"));
+        var beside = await ConnectedGuestAsync("beside", HostBdf.Parse("0000:08:00.0"));
+
+        Xen.Aer.Inject(port, AerSeverity.Fatal, MalformedTlp);
+
+        DomainId[] ended = [(await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Guest, (await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Guest];
+        Assert.Equal([below.Id, deeper.Id], ended.OrderBy(id => id.Value));
+        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(beside, 0, 0, 4));
+        Assert.False(beside.IsCrashed);
+    }
+
+    [Fact]
+    public async Task A_fatal_error_takes_what_shares_its_port_because_the_host_resets_that()
+    {
+        var port = HostBdf.Parse("0000:00:1c.0");
+        var (first, second) = (HostBdf.Parse("0000:06:00.0"), HostBdf.Parse("0000:06:00.1"));
+        foreach (var function in (HostBdf[])[first, second]) Xen.Pci.Plug(Intel82574.At(function).Behind(port));
+        var killed = Killed();
+        var one = await ConnectedGuestAsync("one", first);
+        var two = await ConnectedGuestAsync("two", second);
+
+        Xen.Aer.Inject(first, AerSeverity.NonFatal, CompletionTimeout);
+        Assert.Equal(one.Id, (await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Guest);
+        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(two, 1, 0, 4));
+
+        Xen.Aer.Inject(first, AerSeverity.Fatal, MalformedTlp);
+        Assert.Equal(two.Id, (await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Guest);
+    }
+
+    [Fact]
+    public async Task With_detach_the_toolstack_takes_the_device_away_and_the_guest_goes_on()
+    {
+        await RestartBackendAsync(Settings with { Aer = Settings.Aer with { ByDevice = Settings.Aer.ByDevice.Add(Nic, AerResponse.Detach) } });
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
+        Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
+        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync($"{Edu}", async () => string.Join(' ', await Xen.Toolstack.DevicesAsync(guest.Id)));
+        Assert.False(guest.IsCrashed);
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 1 << 3, 0, 4));
+        Assert.NotNull(new Quarantine(Xen.LastingRecords).Find(Nic));
+    }
+
+    [Fact]
+    public async Task With_report_nothing_happens_but_a_line_in_the_log()
+    {
+        await RestartBackendAsync(Settings with { Aer = Settings.Aer with { Response = AerResponse.Report } });
+        var guest = await ConnectedGuestAsync("web", Nic);
+        var seen = CreateTestProbe();
+        Sys.EventStream.Subscribe(seen, typeof(BackendEvents.DeviceError));
+        Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+        await seen.ExpectMsgAsync<BackendEvents.DeviceError>(Patience);
+        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
+        Assert.False(guest.IsCrashed);
+        Assert.Empty(new Quarantine(Xen.LastingRecords).Devices);
+    }
+
+    [Fact]
+    public async Task Too_many_correctable_errors_are_an_uncorrectable_one()
+    {
+        await RestartBackendAsync(Settings with { Aer = Settings.Aer with { CorrectableLimit = 10, CorrectableWindow = TimeSpan.FromHours(1) } });
+        var (killed, seen) = (Killed(), CreateTestProbe());
+        Sys.EventStream.Subscribe(seen, typeof(BackendEvents.DeviceError));
+        var guest = await ConnectedGuestAsync("web", Nic);
+        for (var i = 0; i < 10; i++) Xen.Aer.Inject(Nic, AerSeverity.Correctable, 1);
+        for (var i = 0; i < 10; i++) await seen.ExpectMsgAsync<BackendEvents.DeviceError>(Patience);
+        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
+        Assert.False(guest.IsCrashed);
+        Xen.Aer.Inject(Nic, AerSeverity.Correctable, 1);
+        Assert.Contains("correctable: Receiver Error", (await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_storm_of_errors_is_one_death()
+    {
+        var killed = Killed();
+        await ConnectedGuestAsync("web", Nic);
+        var bystander = await ConnectedGuestAsync("lab", Edu);
+        for (var i = 0; i < 1000; i++) Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
+        await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience);
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(bystander, 0, 0, 4));
+        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await killed.ExpectNoMsgAsync(TimeSpan.FromMilliseconds(100));
+    }
+}

@@ -1,0 +1,128 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using XenPciBack.Host.Linux;
+using XenPciBack.Protocol.Aer;
+
+namespace XenPciBack.Host.Tests.Linux;
+
+/// <summary>Errors are told once, from whichever source is there. A named pipe stands for trace_pipe.</summary>
+public sealed class LinuxAerFeedTests : IDisposable
+{
+    private const string Nic = "0000:03:00.0", Tracing = "/sys/kernel/tracing", Instance = $"{Tracing}/instances/xenpciback";
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+
+    private readonly ScratchRoot _root = new();
+    private readonly BlockingCollection<AerReport> _told = [];
+    private FileStream? _trace;
+
+    public LinuxAerFeedTests()
+    {
+        _root.WithDevice(Nic, "pciback", new byte[4096]).WithLink($"/sys/bus/pci/drivers/pciback/{Nic}", $"../../devices/{Nic}");
+        Count(nonFatal: 0);
+    }
+
+    public void Dispose()
+    {
+        _trace?.Dispose();
+        _told.Dispose();
+        _root.Dispose();
+    }
+
+    [Fact]
+    public void An_event_of_the_trace_is_told_in_full()
+    {
+        WithTrace();
+        using var watch = Watch();
+        Trace("0000:03:00.0 PCIe Bus Error: severity=Uncorrected, non-fatal, Completion Timeout, TLP Header={0x1,0x2,0x3,0x4}");
+        var error = NextError();
+        Assert.Equal("non-fatal: Completion Timeout, TLP header 00000001 00000002 00000003 00000004", error.ToString());
+        Assert.Equal("ras:aer_event", File.ReadAllText($"{_root.Path}{Instance}/set_event"));
+    }
+
+    [Fact]
+    public void Without_a_trace_the_counters_tell_and_the_loss_is_said()
+    {
+        using var watch = Watch();
+        Assert.Contains("tracing is not mounted", Assert.IsType<AerReport.SourceLost>(Next()).What, StringComparison.Ordinal);
+        AwaitTheFirstLook();
+        Count(nonFatal: 2);
+        var error = NextError();
+        Assert.Equal((AerSource.Counters, AerSeverity.NonFatal, 2L, 1u << 14), (error.Source, error.Severity, error.Count, error.Status));
+    }
+
+    [Fact]
+    public void A_trace_that_was_switched_off_is_said_to_be_lost()
+    {
+        WithTrace();
+        using var watch = Watch();
+        AwaitTheFirstLook();
+        _trace!.Dispose();
+        Assert.Contains("switched off", Assert.IsType<AerReport.SourceLost>(Next()).What, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void The_next_daemon_tells_what_happened_in_between_and_nothing_twice()
+    {
+        WithTrace();
+        using (Watch())
+        {
+            AwaitTheFirstLook();
+            Count(nonFatal: 1);
+            Trace("0000:03:00.0 PCIe Bus Error: severity=Uncorrected, non-fatal, Completion Timeout, TLP Header=Not available");
+            Assert.Equal(AerSource.Trace, NextError().Source);
+            // Until it is on record.
+            var recorded = Stopwatch.StartNew();
+            while (!File.ReadAllText(Record).Contains("\"NonFatal\":{\"Total\":1", StringComparison.Ordinal) && recorded.Elapsed < Patience) Thread.Sleep(5);
+        }
+        Count(nonFatal: 4);
+        using (Watch())
+        {
+            var missed = NextError();
+            Assert.Equal((AerSource.Counters, 3L), (missed.Source, missed.Count));
+        }
+    }
+
+    private string Record => $"{_root.Path}/run/xenpciback/aer/{Nic}";
+
+    private IDisposable Watch() => new LinuxAerFeed(new FileRecords($"{_root.Path}/run/xenpciback/aer"), _root.Path).Watch(report => _told.Add(report));
+
+    private void WithTrace()
+    {
+        _root.With($"{Tracing}/events/ras/aer_event/enable", "0").With($"{Instance}/set_event", "");
+        using (var mkfifo = Process.Start("mkfifo", $"{_root.Path}{Instance}/trace_pipe")) mkfifo.WaitForExit();
+        // Open for both, so that it neither waits for a reader nor ends.
+        _trace = new FileStream($"{_root.Path}{Instance}/trace_pipe", FileMode.Open, FileAccess.ReadWrite);
+    }
+
+    private void Trace(string text)
+    {
+        _trace!.Write(System.Text.Encoding.ASCII.GetBytes($"     irq/26-aerdrv-58      [000] .....   123.456789: aer_event: {text}\n"));
+        _trace.Flush();
+    }
+
+    private void Count(int nonFatal)
+    {
+        var directory = $"/sys/bus/pci/devices/{Nic}";
+        _root.With($"{directory}/aer_dev_correctable", "RxErr 0\nTOTAL_ERR_COR 0\n").With($"{directory}/aer_dev_fatal", "DLP 0\nTOTAL_ERR_FATAL 0\n");
+        // In one step, as sysfs answers.
+        File.WriteAllText($"{_root.Path}/counters", $"CmpltTO {nonFatal}\nTOTAL_ERR_NONFATAL {nonFatal}\n");
+        File.Move($"{_root.Path}/counters", $"{_root.DeviceDirectory(Nic)}/aer_dev_nonfatal", overwrite: true);
+    }
+
+    // What is counted before it is history.
+    private void AwaitTheFirstLook()
+    {
+        var waited = Stopwatch.StartNew();
+        while (!File.Exists(Record) && waited.Elapsed < Patience) Thread.Sleep(5);
+        Assert.True(File.Exists(Record));
+    }
+
+    private AerReport Next() => _told.TryTake(out var report, Patience) ? report : throw new TimeoutException("nothing was told");
+
+    private AerError NextError()
+    {
+        while (true)
+            if (Next() is AerReport.Met(var error))
+                return error;
+    }
+}
