@@ -2,7 +2,6 @@ using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
-using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;
@@ -17,7 +16,7 @@ namespace XenPciBack.Actors;
 /// <para>Data: an event, the request copied out of the page, the device's answer, published; at most
 /// <see cref="BackendSettings.RequestsPerTurn"/> in a row.</para>
 /// </summary>
-internal sealed class GuestActor : ReceiveActor, IWithTimers
+internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 {
     private readonly BackendDirectory _directory;
     private readonly XenHost _host;
@@ -36,15 +35,6 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private bool _inPass;
     private bool _again;
     private bool _directoryGone;
-
-    // Data plane
-    private GuestPage? _page;
-    private bool _disconnecting;
-    private int _servedInTurn;
-
-    // Recoveries that have something to ask the guest, and the one whose question is in the page.
-    private readonly Queue<(IActorRef Asker, RecoveryActor.Question Question)> _questions = new();
-    private IActorRef? _asker;
 
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
@@ -88,6 +78,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Receive<AerMonitor.Act>(OnDeviceError);
         Receive<RecoveryActor.Question>(OnQuestion);
         Receive<NoVerdict>(_ => OnNoVerdict());
+        Receive<RecoveryActor.Ended>(ended => EndRecovery(ended.Device));
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
@@ -112,53 +103,6 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         _page?.Unbind();
         _page?.Unmap();
         _ = _store.DisposeAsync().AsTask();
-    }
-
-    // ---- Data plane -------------------------------------------------------------------------------------------------------
-
-    private void OnPortEvent()
-    {
-        if (_page is null || _disconnecting) return;
-        if (_page.TakeAerVerdict() is { } verdict) OnVerdict(new RecoveryInput.Answered(verdict));
-        _servedInTurn = 0;
-        ServeOrUnmask(_page);
-    }
-
-    private void ServeOrUnmask(GuestPage page)
-    {
-        while (_servedInTurn++ < _settings.RequestsPerTurn && page.TakeRequest() is { } request)
-        {
-            if (_connection.Slots.Find(request.Segment, request.Bus, request.DevFn) is { } bdf && _devices.TryGetValue(bdf, out var device))
-            {
-                if (_trace.IsOn) device.Tell(new DeviceActor.TracedRequest(request, _trace.MustDescribe(bdf)));
-                else device.Tell(request);
-                return;
-            }
-            Publish(page, new PciAnswer(PciOpError.DeviceNotFound, request.Value));
-        }
-        // A request still waiting has its event pending behind the mask, or its guest has yet to send it.
-        page.Unmask();
-    }
-
-    private void OnAnswer(in PciAnswer answer, DeviceActor.TracedAnswer? traced = null)
-    {
-        if (_page is not { } page) return;
-        if (_disconnecting)
-        {
-            page.Finish(answer);
-            EndDisconnect(page);
-            PerformEffects();
-            return;
-        }
-        Publish(page, answer, traced);
-        ServeOrUnmask(page);
-    }
-
-    private void Publish(GuestPage page, in PciAnswer answer, DeviceActor.TracedAnswer? traced = null)
-    {
-        if (_trace.IsOn && page.InHand is { } request) _trace.Offer(request, answer, page.HeldFor, traced);
-        if (!page.Answer(answer, _settings.GuestPatience))
-            _log.Warning("An answer came after more than {Patience} s, and the guest had given up on the request; dropped", _settings.GuestPatience.TotalSeconds);
     }
 
     // ---- Control plane ----------------------------------------------------------------------------------------------------
@@ -220,6 +164,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
                 case ConnectionEffect.ReleaseDevice(var device):
                     _effects.Dequeue();
                     _trace.Forget(device);
+                    EndRecovery(device);
                     if (!_devices.Remove(device, out var actor)) continue;
                     actor.Tell(DeviceActor.Release.Instance);
                     return;
@@ -283,64 +228,6 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
         Context.System.EventStream.Publish(new BackendEvents.GuestChanged(_directory.Guest, _connection.State, _connection.Slots.Members));
     }
 
-    private void OnDeviceError(AerMonitor.Act act)
-    {
-        if (_lost is not null || !_devices.TryGetValue(act.Device, out var device)) return;
-        switch (act.Response)
-        {
-            case AerResponse.Kill:
-                device.Tell(new DeviceActor.Lose(act.Error.ToString()));
-                break;
-            case AerResponse.RecoverThenKill when _page is not { TakesAer: true }:
-                device.Tell(new DeviceActor.Lose($"{act.Error}; the guest has no error handling"));
-                break;
-            case AerResponse.RecoverThenKill:
-                var name = $"recovery-{act.Device}";
-                if (Context.Child(name) is { } recovery && !recovery.IsNobody()) recovery.Tell(act);
-                else Context.ActorOf(RecoveryActor.Props(_directory.Guest, act.Device, act.Error, device), name);
-                break;
-            default:
-                _log.Warning("{Bdf} goes on after an error, {Error}", act.Device, act.Error);
-                break;
-        }
-    }
-
-    private void OnQuestion(RecoveryActor.Question question)
-    {
-        _questions.Enqueue((Sender, question));
-        AskNext();
-    }
-
-    // The page has room for one question.
-    private void AskNext()
-    {
-        if (_asker is not null || _page is not { } page || !_questions.TryDequeue(out var next)) return;
-        if (_connection.Slots.Members.FirstOrDefault(member => member.Host == next.Question.Device) is not { Virtual: var place })
-        {
-            AskNext();
-            return;
-        }
-        _asker = next.Asker;
-        page.AskAer(next.Question.Ask.Step, next.Question.Ask.Channel, place);
-        Timers.StartSingleTimer(nameof(RecoveryInput.Silent), NoVerdict.Instance, _settings.Aer.StepPatience);
-    }
-
-    private void OnVerdict(RecoveryInput verdict)
-    {
-        Timers.Cancel(nameof(RecoveryInput.Silent));
-        var asker = _asker;
-        _asker = null;
-        asker.Tell(verdict);
-        AskNext();
-    }
-
-    private void OnNoVerdict()
-    {
-        if (_asker is null) return;
-        _page?.WithdrawAer();
-        OnVerdict(new RecoveryInput.Silent());
-    }
-
     // ---- Effects ----------------------------------------------------------------------------------------------------------
 
     private void Open(ConnectionEffect.OpenDevice open) =>
@@ -397,6 +284,7 @@ internal sealed class GuestActor : ReceiveActor, IWithTimers
     private void EndDisconnect(GuestPage page)
     {
         _effects.Dequeue();
+        foreach (var device in _recoveries.Keys.ToList()) EndRecovery(device);
         page.Unmap();
         _page = null;
         _disconnecting = false;

@@ -21,6 +21,9 @@ internal sealed class RecoveryActor : ReceiveActor
     /// <summary>To the parent: ask the guest this, when the page is free; answered by a <see cref="RecoveryInput"/>.</summary>
     public sealed record Question(HostBdf Device, RecoveryEffect.Ask Ask);
 
+    /// <summary>To the parent: the device works again.</summary>
+    public sealed record Ended(HostBdf Device);
+
     public RecoveryActor(DomainId guest, HostBdf device, AerError error, IActorRef deviceActor)
     {
         (_guest, _device, _error, _deviceActor) = (guest, device, error, deviceActor);
@@ -56,7 +59,7 @@ internal sealed class RecoveryActor : ReceiveActor
             case RecoveryEffect.Succeeded:
                 _log.Warning("{Bdf} works again after an error, {Error}", _device, _error);
                 Context.System.EventStream.Publish(new BackendEvents.DeviceRecovered(_guest, _device));
-                Context.Stop(Self);
+                Context.Parent.Tell(new Ended(_device));
                 break;
             case RecoveryEffect.Failed(var reason):
                 Fail(reason);

@@ -132,6 +132,33 @@ public class RecoveryTests : BackendTest
     }
 
     [Fact]
+    public async Task A_device_that_is_taken_away_meanwhile_needs_no_recovery_and_the_next_question_gets_its_turn()
+    {
+        var (guest, _) = await GuestWithDriverAsync(_ => null);
+        await Xen.Toolstack.AttachAsync(guest.Id, Edu);
+        await guest.Frontend.WaitUntilAsync(frontend => frontend.Devices.Length == 2, Soon());
+        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
+        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
+        Xen.Aer.Inject(Edu, AerSeverity.NonFatal, CompletionTimeout);
+        await Xen.Toolstack.DetachAsync(guest.Id, Card);
+        // The address in the question that waits now.
+        await EventuallyAsync(1 << 3, () => guest.Frontend.Page.Bytes[568]);
+        Assert.False(guest.IsCrashed);
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 1 << 3, 0, 4));
+    }
+
+    [Fact]
+    public async Task A_guest_that_lets_go_of_its_devices_meanwhile_is_not_ended()
+    {
+        var (guest, _) = await GuestWithDriverAsync(_ => null);
+        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
+        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
+        await Xen.ShutDownGuestAsync(guest);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        Assert.False(guest.IsCrashed);
+    }
+
+    [Fact]
     public async Task Two_devices_of_a_guest_are_brought_back_one_after_the_other()
     {
         var (guest, events) = await GuestWithDriverAsync(question => question.Command == 6 ? CanRecover : Recovered);
