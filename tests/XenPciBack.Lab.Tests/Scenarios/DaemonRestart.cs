@@ -18,19 +18,19 @@ public class DaemonRestart(ITestOutputHelper log)
         var dom0 = machine.DomainZero;
         await dom0.MakeAssignableAsync(machine.Devices[0].Bdf);
         await dom0.JoinNetworkAsync($"{DomainZeroAddress}/24");
-        var withoutGuest = await InterruptListing.ReadAsync(dom0);
         await dom0.UseAsync(Backend.Daemon);
+        var withoutGuest = await InterruptListing.ReadAsync(dom0);
         await using var guest = await dom0.CreateGuestAsync("pv1", [machine.Devices[0].Bdf]);
         await guest.LoadCardDriverAsync();
         await guest.JoinNetworkAsync("10.0.0.2/24", DomainZeroAddress);
-        var withDriver = await InterruptListing.ReadAsync(dom0);
+        var withDriver = await OfXenAsync(dom0);
 
         await dom0.KillDaemonAsync();
         await guest.PingAsync(DomainZeroAddress, Pings);
-        Assert.Equal(withDriver, await InterruptListing.ReadAsync(dom0));
+        Assert.Equal(withDriver, await OfXenAsync(dom0));
         await dom0.StartDaemonAsync();
         await guest.PingAsync(DomainZeroAddress, Pings);
-        Assert.Equal(withDriver, await InterruptListing.ReadAsync(dom0));
+        Assert.Equal(withDriver, await OfXenAsync(dom0));
 
         await guest.UnloadCardDriverAsync();
         await guest.LoadCardDriverAsync();
@@ -42,4 +42,8 @@ public class DaemonRestart(ITestOutputHelper log)
         Assert.Equal(withoutGuest, await InterruptListing.ReadAsync(dom0));
         Assert.Equal("", await dom0.RunAsync("ls /run/xenpciback/pirqs"));
     }
+
+    /// <summary>What the hypervisor has; dom0's own list has the daemon's event channel, which ends and begins with it.</summary>
+    private static async Task<IEnumerable<string>> OfXenAsync(DomainZero dom0) =>
+        [.. (await InterruptListing.ReadAsync(dom0)).Where(line => line.StartsWith("Xen ", StringComparison.Ordinal))];
 }

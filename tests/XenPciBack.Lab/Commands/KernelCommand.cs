@@ -67,7 +67,10 @@ internal static class KernelCommand
             rm -f /var/log/xen/guest-kernel.log
             xl create /run/kernel.cfg
             """);
+        var domainId = (await dom0.RunAsync("xl domid kernel")).Trim();
         await dom0.RunAsync("SECONDS=0; while xl domid kernel > /dev/null 2>&1; do [ $SECONDS -lt 120 ] || xl destroy kernel; sleep 0.5; done", TimeSpan.FromMinutes(5));
-        return (await dom0.RunAsync("cat /var/log/xen/guest-kernel.log")).ReplaceLineEndings("\n");
+        // Each run has a domain of its own.
+        return (await dom0.RunAsync("cat /var/log/xen/guest-kernel.log")).ReplaceLineEndings("\n")
+            .Replace($"/domain/{domainId}/", "/domain/DOMID/", StringComparison.Ordinal).Replace($"/pci/{domainId}/", "/pci/DOMID/", StringComparison.Ordinal);
     }
 }
