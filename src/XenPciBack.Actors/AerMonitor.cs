@@ -25,6 +25,12 @@ internal sealed class AerMonitor : ReceiveActor
     /// <summary>To the parent: this guest's device has met an error, and this is to be done.</summary>
     public sealed record Act(DomainId Guest, HostBdf Device, AerError Error, AerResponse Response);
 
+    /// <summary>To the parent: changes of guests are heard from now on, and what was before is not known.</summary>
+    public sealed record Listening
+    {
+        public static readonly Listening Instance = new();
+    }
+
     public AerMonitor(XenHost host, AerPolicies policies)
     {
         (_host, _policies) = (host, policies);
@@ -41,6 +47,7 @@ internal sealed class AerMonitor : ReceiveActor
     {
         Context.System.EventStream.Subscribe(Self, typeof(BackendEvents.GuestChanged));
         Context.System.EventStream.Subscribe(Self, typeof(BackendEvents.GuestGone));
+        Context.Parent.Tell(Listening.Instance);
         var self = Self;
         _watch = _host.Aer.Watch(report => self.Tell(report, ActorRefs.NoSender));
     }

@@ -34,6 +34,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     // Guests whose actors are ending in good order.
     private readonly HashSet<BackendDirectory> _finished = [];
 
+    private IActorRef? _aerMonitor;
     private ImmutableArray<TraceSink> _sinks = [];
     private bool _reading;
     private bool _again;
@@ -73,6 +74,10 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<Tracing.Start>(start => SwitchTrace(_sinks.Add(start.Sink)));
         Receive<Tracing.Stop>(stop => SwitchTrace(_sinks.Remove(stop.Sink)));
         Receive<AerMonitor.Act>(OnDeviceError);
+        Receive<AerMonitor.Listening>(_ =>
+        {
+            foreach (var guest in _guests.Values) guest.Tell(GuestActor.AnnounceAgain.Instance);
+        });
         Receive<GuestLost>(lost => OnGuestLost(lost.Cause));
         Receive<GuestCrashed>(OnGuestCrashed);
         Receive<DeviceActor.Released>(released => released.Log(_log));
@@ -82,6 +87,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
             if (ended.Fault is null) _log.Warning("{Bdf} is in quarantine; no guest gets it until: xenpciback quarantine clear {Bdf}", ended.Device, ended.Device);
             else _log.Error("{Bdf} cannot be put on record as quarantined, the next guest may get it: {Cause}", ended.Device, ended.Fault);
         });
+        Receive<Terminated>(terminated => terminated.ActorRef.Equals(_aerMonitor), _ => StartAerMonitor());
         Receive<Terminated>(terminated => OnGuestEnded(terminated.ActorRef));
     }
 
@@ -92,9 +98,11 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     protected override void PreStart()
     {
-        Context.ActorOf(AerMonitor.Props(_host, _settings.Aer), "aer");
+        StartAerMonitor();
         OnChanged();
     }
+
+    private void StartAerMonitor() => _aerMonitor = Context.Watch(Context.ActorOf(AerMonitor.Props(_host, _settings.Aer), "aer"));
 
     protected override void PostStop() => _ = _directories.DisposeAsync().AsTask();
 

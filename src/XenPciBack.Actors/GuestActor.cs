@@ -39,6 +39,12 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
 
+    /// <summary>Publish the state and the devices as after a change, for somebody who is new.</summary>
+    public sealed record AnnounceAgain
+    {
+        public static readonly AnnounceAgain Instance = new();
+    }
+
     private sealed record Changed
     {
         public static readonly Changed Instance = new();
@@ -79,6 +85,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         Receive<RecoveryActor.Question>(OnQuestion);
         Receive<NoVerdict>(_ => OnNoVerdict());
         Receive<RecoveryActor.Ended>(ended => EndRecovery(ended.Device));
+        Receive<AnnounceAgain>(_ => Announce(_connection.State));
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);

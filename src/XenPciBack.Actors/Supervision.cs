@@ -8,7 +8,7 @@ namespace XenPciBack.Actors;
 ///   DeviceActor: its device is lost        -> GuestActor fails with it -> BackendSupervisor crashes that guest and quarantines the device
 ///   DeviceActor or GuestActor: a bug       -> GuestActor ends          -> BackendSupervisor starts another one, which takes the guest up
 ///                                             where it is; after MostFailures within FailureWindow the guest is left alone
-///   AerMonitor: a bug                      -> it is started again; the feed tells it what happened meanwhile
+///   AerMonitor: a bug                      -> it ends                  -> BackendSupervisor starts another one; the feed tells that what happened meanwhile
 /// </code>
 /// No other guest is touched by any of it.
 /// </summary>

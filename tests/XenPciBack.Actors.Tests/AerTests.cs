@@ -184,6 +184,22 @@ public class AerTests : BackendTest
     }
 
     [Fact]
+    public async Task A_monitor_that_fails_is_followed_by_one_that_knows_the_guests()
+    {
+        var killed = Killed();
+        var guest = await ConnectedGuestAsync("web", Nic);
+        Xen.Aer.Tell(new Host.AerReport.Met(null!));
+        await EventuallyAsync(1, () => Xen.Aer.Watchers);
+        await EventuallyAsync(true, async () =>
+        {
+            Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+            await Task.Delay(20);
+            return killed.HasMessages;
+        });
+        Assert.True(guest.IsCrashed);
+    }
+
+    [Fact]
     public async Task A_storm_of_errors_is_one_death()
     {
         var killed = Killed();

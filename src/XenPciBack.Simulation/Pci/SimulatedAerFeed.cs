@@ -11,6 +11,15 @@ public sealed class SimulatedAerFeed : IAerFeed
     private readonly Lock _lock = new();
     private ImmutableArray<Action<AerReport>> _watchers = [];
 
+    /// <summary>How many listen now.</summary>
+    public int Watchers
+    {
+        get
+        {
+            lock (_lock) return _watchers.Length;
+        }
+    }
+
     public IDisposable Watch(Action<AerReport> tell)
     {
         lock (_lock) _watchers = _watchers.Add(tell);
