@@ -24,6 +24,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private readonly ConnectionStore _store;
     private readonly ILoggingAdapter _log;
     private readonly Dictionary<HostBdf, IActorRef> _devices = [];
+    private readonly List<Task<AssignedDevice>> _opening = [];
     private readonly GuestTrace _trace;
 
     // The guest has been crashed because of this device: nothing is served any more, and the toolstack is not kept waiting.
@@ -107,6 +108,9 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     protected override void PostStop()
     {
+        // Nobody is left to take them.
+        foreach (var opening in _opening)
+            opening.ContinueWith(opened => opened.Result.Function.Dispose(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
         _page?.Unbind();
         _page?.Unmap();
         _ = _store.DisposeAsync().AsTask();
@@ -237,12 +241,16 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     // ---- Effects ----------------------------------------------------------------------------------------------------------
 
-    private void Open(ConnectionEffect.OpenDevice open) =>
-        Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, open.Device, open.Permissive, open.IsTakenUp))
-            .PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(open.Device, e.Message));
+    private void Open(ConnectionEffect.OpenDevice open)
+    {
+        var opening = Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, open.Device, open.Permissive, open.IsTakenUp));
+        _opening.Add(opening);
+        opening.PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(open.Device, e.Message));
+    }
 
     private void OnDeviceOpened(AssignedDevice device)
     {
+        _opening.RemoveAll(opening => opening.IsFaulted || (opening.IsCompletedSuccessfully && opening.Result == device));
         var bdf = device.Bdf;
         _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, device), bdf.ToString());
         OnInput(new ConnectionInput.DeviceOpened(device.Candidate));

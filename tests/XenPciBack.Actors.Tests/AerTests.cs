@@ -184,6 +184,29 @@ public class AerTests : BackendTest
     }
 
     [Fact]
+    public async Task A_device_that_was_being_opened_for_the_guest_is_let_go_of()
+    {
+        Xen.OnCrash = OnCrash.Preserve;
+        using var letGo = new ManualResetEventSlim();
+        var hooks = await RestartWithHooksAsync(Sata);
+        var guest = await ConnectedGuestAsync("web", Nic);
+        var opening = false;
+        hooks.Pci.Opening = () =>
+        {
+            Volatile.Write(ref opening, true);
+            letGo.Wait(Patience);
+            hooks.Pci.Opening = () => { };
+        };
+        await Xen.Toolstack.AttachAsync(guest.Id, Sata);
+        await EventuallyAsync(true, () => Volatile.Read(ref opening));
+        Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+        await EventuallyAsync(true, () => guest.IsCrashed);
+        letGo.Set();
+        await Xen.DestroyGuestAsync(guest);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+    }
+
+    [Fact]
     public async Task A_monitor_that_fails_is_followed_by_one_that_knows_the_guests()
     {
         var killed = Killed();

@@ -15,10 +15,8 @@ public class EduMessage(ITestOutputHelper log)
     private const uint ConfWrite = 1, EnableMsi = 2, DisableMsi = 3;
     private const int Command = 0x04, RaiseInterrupt = 0x60;
 
-    public static TheoryData<string> Releases => [.. Release.All.Select(release => release.Name)];
-
     [LabTheory]
-    [MemberData(nameof(Releases))]
+    [MemberData(nameof(LabReleases.Usual), MemberType = typeof(LabReleases))]
     public async Task Edu_raises_its_msi_in_the_guest(string release)
     {
         await using var machine = await XenMachine.BootAsync(Release.Parse(release), ["edu"], await LabDaemon.MountedAsync());

@@ -10,10 +10,8 @@ public class FirstLight(ITestOutputHelper log)
 {
     private static readonly string[] Devices = ["e1000e", "edu"];
 
-    public static TheoryData<string> Releases => [.. Release.All.Select(release => release.Name)];
-
     [LabTheory]
-    [MemberData(nameof(Releases))]
+    [MemberData(nameof(LabReleases.All), MemberType = typeof(LabReleases))]
     public async Task A_guest_sees_and_leaves_its_devices_as_under_the_kernels_backend(string release)
     {
         await using var machine = await XenMachine.BootAsync(Release.Parse(release), Devices, await LabDaemon.MountedAsync());
