@@ -34,6 +34,8 @@ internal sealed class AerTrace : IDisposable
             Directory.CreateDirectory(instance);
             File.WriteAllText($"{instance}/set_event", Event);
             File.WriteAllText($"{instance}/tracing_on", "1");
+            // Or a reader sleeps until half of the buffer is full. An older kernel has no such file and does not wait.
+            if (File.Exists($"{instance}/buffer_percent")) File.WriteAllText($"{instance}/buffer_percent", "0");
             return new AerTrace(Interop.Libc.OpenNonBlocking($"{instance}/trace_pipe"));
         }
         catch (Exception e) when (e is UnauthorizedAccessException or HostCallException)

@@ -64,10 +64,11 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
             while (!readable[2])
             {
                 Open();
+                // First what tells more.
+                ReadTrace();
                 Look();
                 Interop.Libc.WaitReadable([_trace?.Descriptor ?? -1, (int?)_events?.DangerousGetHandle() ?? -1, (int)wakeup.DangerousGetHandle()], readable,
                     (int)(_watched.Any(_merge.Awaits) ? AerMerge.Grace : Round).TotalMilliseconds);
-                if (readable[0]) ReadTrace();
                 if (readable[1]) ReadEvents();
             }
             _trace?.Dispose();
@@ -102,9 +103,10 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
 
         private void ReadTrace()
         {
+            if (_trace is null) return;
             try
             {
-                _trace!.Read(line =>
+                _trace.Read(line =>
                 {
                     if (AerTraceLine.TryParse(line) is not { } error) return;
                     (_merge, var errors) = _merge.Traced(error, Now);
@@ -113,7 +115,7 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
             }
             catch (IOException e)
             {
-                _trace!.Dispose();
+                _trace.Dispose();
                 _trace = null;
                 Lose(AerSource.Trace, e.Message);
             }

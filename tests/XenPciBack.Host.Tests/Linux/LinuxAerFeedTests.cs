@@ -37,6 +37,7 @@ public sealed class LinuxAerFeedTests : IDisposable
         var error = NextError();
         Assert.Equal("non-fatal: Completion Timeout, TLP header 00000001 00000002 00000003 00000004", error.ToString());
         Assert.Equal("ras:aer_event", File.ReadAllText($"{_root.Path}{Instance}/set_event"));
+        Assert.Equal("0", File.ReadAllText($"{_root.Path}{Instance}/buffer_percent"));
     }
 
     [Fact]
@@ -88,7 +89,7 @@ public sealed class LinuxAerFeedTests : IDisposable
 
     private void WithTrace()
     {
-        _root.With($"{Tracing}/events/ras/aer_event/enable", "0").With($"{Instance}/set_event", "");
+        _root.With($"{Tracing}/events/ras/aer_event/enable", "0").With($"{Instance}/set_event", "").With($"{Instance}/buffer_percent", "50");
         using (var mkfifo = Process.Start("mkfifo", $"{_root.Path}{Instance}/trace_pipe")) mkfifo.WaitForExit();
         // Open for both, so that it neither waits for a reader nor ends.
         _trace = new FileStream($"{_root.Path}{Instance}/trace_pipe", FileMode.Open, FileAccess.ReadWrite);

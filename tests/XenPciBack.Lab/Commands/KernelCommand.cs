@@ -13,7 +13,7 @@ internal static class KernelCommand
     {
         var release = LabOptions.Release();
         var devices = LabOptions.Devices();
-        var file = new Argument<string>("FILE") { Description = "a kernel that Xen can start as a PV guest, 64-bit or 32-bit, such as Mini-OS with its PCI frontend" };
+        var file = new Argument<string>("FILE") { Description = "a kernel that Xen can start as a PV guest, such as Mini-OS with its PCI frontend; Debian's Xen takes 64-bit ones only" };
         var extra = new Option<string>("--extra") { Description = "its command line", DefaultValueFactory = _ => "" };
         var command = new Command("kernel", """
             Run a kernel of your own with all the devices, under the kernel's backend and then under the daemon, and compare
