@@ -61,9 +61,9 @@ internal sealed class AerMonitor : ReceiveActor
     private void OnError(AerError error)
     {
         Context.System.EventStream.Publish(new BackendEvents.DeviceError(error));
+        if (!error.IsUncorrectable && !IsTooMuch(error)) return;
         var concerned = _guests.SelectMany(guest => guest.Value.Where(member => Concerns(error, member.Device)).Select(member => (Guest: guest.Key, Device: member.Host)))
             .OrderBy(c => c.Guest.Value).ToList();
-        if (!error.IsUncorrectable && !IsTooMuch(error)) return;
         _log.Error("{Bdf} reports an error, {Error}; {Concerned}", error.Device, error, concerned.Count == 0 ? "no guest has it" : $"it concerns {string.Join(", ", concerned.Select(c => $"guest {c.Guest} with {c.Device}"))}");
         foreach (var (guest, device) in concerned)
             Context.Parent.Tell(new Act(guest, device, error, _policies.Of(device)));

@@ -151,9 +151,7 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
         private void Look()
         {
             var devices = new HashSet<HostBdf>();
-            foreach (var path in Directory.Exists(StubDirectory) ? Directory.EnumerateFileSystemEntries(StubDirectory) : [])
-                if (HostBdf.TryParse(Path.GetFileName(path), out var device))
-                    devices.UnionWith([device, .. SysfsPciFunction.BridgesAbove(device, DirectoryOf(device))]);
+            foreach (var device in HeldByStub()) devices.UnionWith([device, .. SysfsPciFunction.BridgesAbove(device, DirectoryOf(device))]);
             foreach (var gone in _watched.Except(devices).ToList()) _merge = _merge.Forget(gone);
             _watched.Clear();
             _watched.UnionWith(devices);
@@ -165,6 +163,19 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
                         Tell(errors);
                     }
             Record();
+        }
+
+        private IReadOnlyList<HostBdf> HeldByStub()
+        {
+            try
+            {
+                return [.. Directory.GetFileSystemEntries(StubDirectory).SelectMany(path => HostBdf.TryParse(Path.GetFileName(path), out var device) ? [device] : Array.Empty<HostBdf>())];
+            }
+            catch (IOException)
+            {
+                // The module is not loaded, or is being unloaded at this moment.
+                return [];
+            }
         }
 
         private void Tell(IEnumerable<AerError> errors)

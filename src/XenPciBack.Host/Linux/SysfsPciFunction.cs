@@ -159,7 +159,15 @@ internal sealed class SysfsPciFunction : IPciFunction
     // The device's real directory lies in those of its bridges: /sys/devices/pci0000:00/0000:00:1c.0/0000:03:00.0.
     internal static IEnumerable<HostBdf> BridgesAbove(HostBdf bdf, string directory)
     {
-        var real = Directory.ResolveLinkTarget(directory, returnFinalTarget: true)?.FullName ?? directory;
+        var real = directory;
+        try
+        {
+            real = Directory.ResolveLinkTarget(directory, returnFinalTarget: true)?.FullName ?? directory;
+        }
+        catch (IOException)
+        {
+            // The device has been pulled out: there is nothing above it any more.
+        }
         foreach (var name in real.Split('/'))
             if (HostBdf.TryParse(name, out var above) && above != bdf)
                 yield return above;

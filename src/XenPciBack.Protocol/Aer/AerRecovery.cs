@@ -1,3 +1,5 @@
+using XenPciBack.Protocol.SharedPage;
+
 namespace XenPciBack.Protocol.Aer;
 
 /// <summary>How a device is reached, as a driver's error handler is told (<c>aer_op.err</c> of aer_detected; Linux pci_channel_state).</summary>
@@ -24,13 +26,13 @@ public enum AerVerdict
     NoAerDriver = 6,
 }
 
-/// <summary>What a guest is asked, one at a time: opcodes 6 to 9 of the shared page.</summary>
+/// <summary>What a guest is asked, one at a time: the opcodes of the shared page that are the backend's.</summary>
 public enum AerStep : uint
 {
-    Detected = 6,
-    Resume = 7,
-    MmioEnabled = 8,
-    SlotReset = 9,
+    Detected = PciOpCode.AerDetected,
+    Resume = PciOpCode.AerResume,
+    MmioEnabled = PciOpCode.AerMmio,
+    SlotReset = PciOpCode.AerSlotReset,
 }
 
 /// <summary>What happened that a recovery has to know.</summary>

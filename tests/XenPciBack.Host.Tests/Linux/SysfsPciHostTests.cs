@@ -52,6 +52,9 @@ public sealed class SysfsPciHostTests : IDisposable
     }
 
     [Fact]
+    public void A_function_that_is_gone_has_no_bridges_above_it() => Assert.Empty(new SysfsPciHost(_root.Path).BridgesAbove(HostBdf.Parse(Nic)));
+
+    [Fact]
     public void The_bridges_above_a_function_are_known_from_where_its_directory_really_is()
     {
         using var nic = Open(ConfigOf(256));

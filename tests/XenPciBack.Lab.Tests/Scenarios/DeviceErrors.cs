@@ -13,6 +13,7 @@ namespace XenPciBack.Lab.Tests.Scenarios;
 /// </summary>
 public partial class DeviceErrors(ITestOutputHelper log)
 {
+    private const string CompletionTimeout = "0x4000";
     private const string Generator = "virtio-rng-pci:aer=on:disable-legacy=on:root-port";
 
     [LabTheory]
@@ -23,8 +24,8 @@ public partial class DeviceErrors(ITestOutputHelper log)
         var dom0 = machine.DomainZero;
         await dom0.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
 
-        Assert.Equal("guest 1 runs, aerState 'aerfail'", await FailAsync(machine, Backend.Kernel, "0x4000"));
-        Assert.Equal("guest 1 gone", await FailAsync(machine, Backend.Daemon, "0x4000"));
+        Assert.Equal("guest 1 runs, aerState 'aerfail'", await FailAsync(machine, Backend.Kernel));
+        Assert.Equal("guest 1 gone", await FailAsync(machine, Backend.Daemon));
         var said = await dom0.DaemonLogAsync();
         log.WriteLine(said);
         Assert.Matches($@"Guest \d+ crashed in [\d.]+ ms, because its device {machine.Devices[0].Bdf} is lost: non-fatal: Completion Timeout", said);
@@ -32,7 +33,7 @@ public partial class DeviceErrors(ITestOutputHelper log)
     }
 
     /// <returns>What became of the first guest.</returns>
-    private async Task<string> FailAsync(XenMachine machine, Backend backend, string status)
+    private async Task<string> FailAsync(XenMachine machine, Backend backend)
     {
         var dom0 = machine.DomainZero;
         await dom0.UseAsync(backend);
@@ -45,7 +46,7 @@ public partial class DeviceErrors(ITestOutputHelper log)
         {
             foreach (var guest in guests[1..]) await BeginLoadAsync(guest);
             var clock = Stopwatch.StartNew();
-            log.WriteLine($"-- {backend}: {(await machine.MonitorAsync($"pcie_aer_inject_error {machine.Devices[0].Id} {status}")).Trim()}");
+            log.WriteLine($"-- {backend}: {(await machine.MonitorAsync($"pcie_aer_inject_error {machine.Devices[0].Id} {CompletionTimeout}")).Trim()}");
             var outcome = backend == Backend.Daemon ? await AwaitDeathAsync(dom0, guests[0], clock) : await AwaitSurvivalAsync(dom0, guests[0]);
             foreach (var guest in guests[1..]) await EndLoadAsync(guest);
             return outcome;
