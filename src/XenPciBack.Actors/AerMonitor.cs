@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Diagnostics;
 using Akka.Actor;
 using Akka.Event;
@@ -17,13 +18,17 @@ internal sealed class AerMonitor : ReceiveActor
     private readonly XenHost _host;
     private readonly AerPolicies _policies;
     private readonly ILoggingAdapter _log = Context.GetLogger();
-    private readonly Dictionary<DomainId, IReadOnlyList<SlotMember>> _guests = [];
-    private readonly Dictionary<HostBdf, ErrorRate> _rates = [];
+    private readonly Dictionary<DomainId, ImmutableArray<SlotMember>> _guests = [];
+    private readonly Dictionary<(HostBdf Device, AerSeverity Severity), ErrorRate> _rates = [];
     private readonly long _started = Stopwatch.GetTimestamp();
     private IDisposable? _watch;
 
+    // Uncorrectable errors, the worst of each function, that guests may have met of whom nothing has been heard yet.
+    private readonly Dictionary<HostBdf, AerError> _heardEarly = [];
+
     /// <summary>To the parent: this guest's device has met an error, and this is to be done.</summary>
-    public sealed record Act(DomainId Guest, HostBdf Device, AerError Error, AerResponse Response);
+    /// <param name="Error">What has happened, in words.</param>
+    public sealed record Act(DomainId Guest, HostBdf Device, AerSeverity Severity, string Error, AerResponse Response);
 
     /// <summary>To the parent: changes of guests are heard from now on, and what was before is not known.</summary>
     public sealed record Listening
@@ -37,7 +42,7 @@ internal sealed class AerMonitor : ReceiveActor
         Receive<AerReport.Met>(met => OnError(met.Error));
         Receive<AerReport.SourceLost>(lost => _log.Warning("Errors of devices are not heard from {Source} any more: {What}", lost.Source, lost.What));
         Receive<AerReport.SourceBack>(back => _log.Info("Errors of devices are heard from {Source} again", back.Source));
-        Receive<BackendEvents.GuestChanged>(changed => _guests[changed.Guest] = changed.Devices);
+        Receive<BackendEvents.GuestChanged>(OnGuestChanged);
         Receive<BackendEvents.GuestGone>(gone => _guests.Remove(gone.Guest));
     }
 
@@ -61,21 +66,49 @@ internal sealed class AerMonitor : ReceiveActor
     private void OnError(AerError error)
     {
         Context.System.EventStream.Publish(new BackendEvents.DeviceError(error));
-        if (!error.IsUncorrectable && !IsTooMuch(error)) return;
-        var concerned = _guests.SelectMany(guest => guest.Value.Where(member => Concerns(error, member.Device)).Select(member => (Guest: guest.Key, Device: member.Host)))
-            .OrderBy(c => c.Guest.Value).ToList();
-        _log.Error("{Bdf} reports an error, {Error}; {Concerned}", error.Device, error, concerned.Count == 0 ? "no guest has it" : $"it concerns {string.Join(", ", concerned.Select(c => $"guest {c.Guest} with {c.Device}"))}");
-        foreach (var (guest, device) in concerned)
-            Context.Parent.Tell(new Act(guest, device, error, _policies.Of(device)));
+        var (before, now) = Count(error);
+        if (!error.IsUncorrectable)
+        {
+            if (now.IsNews(before)) _log.Warning("{Bdf} reports an error, {Error}; {Count} within {Window} s", error.Device, error, now.Count, _policies.CorrectableWindow.TotalSeconds);
+            if (!IsTooMuch(before, now)) return;
+        }
+        if (!_heardEarly.TryGetValue(error.Device, out var worst) || worst.Severity < error.Severity) _heardEarly[error.Device] = error;
+        Concern(error, _guests, isNews: !error.IsUncorrectable || now.IsNews(before));
+    }
+
+    private (ErrorRate Before, ErrorRate Now) Count(AerError error)
+    {
+        var before = _rates.GetValueOrDefault((error.Device, error.Severity)) ?? ErrorRate.None;
+        return (before, _rates[(error.Device, error.Severity)] = before.Add(error.Count, Stopwatch.GetElapsedTime(_started), _policies.CorrectableWindow));
     }
 
     /// <returns>true when so many have come that the device is not to be trusted any more.</returns>
-    private bool IsTooMuch(AerError error)
+    private bool IsTooMuch(ErrorRate before, ErrorRate now) =>
+        _policies.CorrectableLimit > 0 && now.Count > _policies.CorrectableLimit && (before.Count <= _policies.CorrectableLimit || before.Began != now.Began);
+
+    /// <summary>A guest that was there before: what was told by the feed at its start may concern it.</summary>
+    private void OnGuestChanged(BackendEvents.GuestChanged changed)
     {
-        var before = _rates.GetValueOrDefault(error.Device) ?? ErrorRate.None;
-        var now = _rates[error.Device] = before.Add(error.Count, Stopwatch.GetElapsedTime(_started), _policies.CorrectableWindow);
-        if (now.IsNews(before)) _log.Warning("{Bdf} reports an error, {Error}; {Count} within {Window} s", error.Device, error, now.Count, _policies.CorrectableWindow.TotalSeconds);
-        return _policies.CorrectableLimit > 0 && now.Count > _policies.CorrectableLimit && (before.Count <= _policies.CorrectableLimit || before.Began != now.Began);
+        var isNew = _guests.TryAdd(changed.Guest, changed.Devices);
+        _guests[changed.Guest] = changed.Devices;
+        if (!changed.IsOld)
+        {
+            foreach (var device in changed.Devices) _heardEarly.Remove(device.Host);
+        }
+        else if (isNew)
+        {
+            foreach (var error in _heardEarly.Values) Concern(error, [KeyValuePair.Create(changed.Guest, changed.Devices)], isNews: true);
+        }
+    }
+
+    private void Concern(AerError error, IEnumerable<KeyValuePair<DomainId, ImmutableArray<SlotMember>>> guests, bool isNews)
+    {
+        var concerned = guests.SelectMany(guest => guest.Value.Where(member => Concerns(error, member.Device)).Select(member => (Guest: guest.Key, Device: member.Host)))
+            .OrderBy(c => c.Guest.Value).ToList();
+        // The first of a storm, then the tenth, the hundredth and so on.
+        if (isNews) _log.Error("{Bdf} reports an error, {Error}; {Concerned}", error.Device, error, concerned.Count == 0 ? "no guest has it" : $"it concerns {string.Join(", ", concerned.Select(c => $"guest {c.Guest} with {c.Device}"))}");
+        foreach (var (guest, device) in concerned)
+            Context.Parent.Tell(new Act(guest, device, error.Severity, error.ToString(), _policies.Of(device)));
     }
 
     private bool Concerns(AerError error, SlotCandidate device) =>

@@ -14,9 +14,9 @@ internal sealed record AssignedDevice(IPciFunction Function, ConfigPolicy Policy
     /// <param name="permissive">The toolstack asks for it in the device's options.</param>
     /// <param name="isTakenUp">The guest has it already, so that a quarantine comes too late.</param>
     /// <exception cref="PciFunctionUnavailableException">The device cannot be given to a guest; the message says why.</exception>
-    public static AssignedDevice Open(XenHost host, DevicePolicies policies, DomainId guest, HostBdf device, bool permissive, bool isTakenUp)
+    public static AssignedDevice Open(XenHost host, Quarantine quarantine, DevicePolicies policies, DomainId guest, HostBdf device, bool permissive, bool isTakenUp)
     {
-        if (!isTakenUp && new Quarantine(host.LastingRecords).Find(device) is { } quarantined)
+        if (!isTakenUp && quarantine.Find(device) is { } quarantined)
             throw new PciFunctionUnavailableException(device, $"in quarantine since {quarantined.Since:u}, when guest {quarantined.Guest} had it: {quarantined.Reason}; to give it to guests again: xenpciback quarantine clear {device}");
         var accesses = new DeviceAccessLog();
         var function = accesses.Watch(host.Pci.Open(device));

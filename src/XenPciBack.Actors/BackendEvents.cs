@@ -16,7 +16,11 @@ public static class BackendEvents
     }
 
     /// <summary>A connection changed its state or its devices.</summary>
-    public sealed record GuestChanged(DomainId Guest, XenbusState State, ImmutableArray<SlotMember> Devices);
+    public sealed record GuestChanged(DomainId Guest, XenbusState State, ImmutableArray<SlotMember> Devices)
+    {
+        /// <summary>It has been so before, and somebody who is new hears of it.</summary>
+        public bool IsOld { get; init; }
+    }
 
     /// <summary>A function of the host has reported an error, whoever has it.</summary>
     public sealed record DeviceError(AerError Error);

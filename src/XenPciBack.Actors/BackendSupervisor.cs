@@ -14,6 +14,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 {
     private readonly XenStoreClient _client;
     private readonly XenHost _host;
+    private readonly Quarantine _quarantine;
     private readonly BackendSettings _settings;
     private readonly ConnectionDirectories _directories;
     private readonly ILoggingAdapter _log = Context.GetLogger();
@@ -25,8 +26,14 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     // Guests that have been crashed, by the device that was lost, until their directories are gone.
     private readonly Dictionary<DomainId, SlotCandidate> _lost = [];
 
+    // Guests whose actor is ending because of such a loss, which is no failure of it.
+    private readonly HashSet<DomainId> _endingWithDevice = [];
+
     // Devices put into quarantine while their guests are still there.
     private readonly HashSet<(DomainId Guest, HostBdf Device)> _setAside = [];
+
+    // What guests were told of their devices and have not seen through yet: the next actor of a guest whose actor fails hears of it again.
+    private readonly Dictionary<(DomainId Guest, HostBdf Device), AerMonitor.Act> _unsettled = [];
 
     // When the actor of a guest failed, the latest last.
     private readonly Dictionary<BackendDirectory, List<long>> _failures = [];
@@ -54,14 +61,22 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private sealed record Listed(IReadOnlyList<BackendDirectory> Removed, IReadOnlyList<BackendDirectory> Directories);
     private sealed record ListingFailed(Exception Cause);
 
-    private sealed record GuestLost(DeviceLostException Cause);
-    private sealed record GuestCrashed(DeviceLostException Cause, int Errno, TimeSpan Took);
-    private sealed record DetachEnded(DomainId Guest, HostBdf Device, string? Fault);
-    private sealed record SetAsideEnded(HostBdf Device, string? Fault);
-
-    public BackendSupervisor(XenStoreClient client, XenHost host, BackendSettings settings)
+    private sealed record StartMonitor
     {
-        (_client, _host, _settings) = (client, host, settings);
+        public static readonly StartMonitor Instance = new();
+    }
+
+    private sealed record GuestLost(DeviceLostException Cause);
+    private sealed record GuestCrashed(DeviceLostException Cause, string? Fault, TimeSpan Took);
+    private sealed record RecordLoss(BackendDirectory Directory, string Text);
+    private sealed record LossNotRecorded(RecordLoss Loss, string Fault);
+    private sealed record DetachEnded(DomainId Guest, HostBdf Device, string? Fault);
+    private sealed record Quarantined(QuarantinedDevice Device, string? Fault, bool IsFirstTry);
+    private sealed record RecordAgain(QuarantinedDevice Device);
+
+    public BackendSupervisor(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings)
+    {
+        (_client, _host, _quarantine, _settings) = (client, host, quarantine, settings);
         var self = Self;
         _directories = new ConnectionDirectories(client, settings.Domain,
             onChange: () => self.Tell(Changed.Instance, ActorRefs.NoSender),
@@ -71,6 +86,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<Listed>(OnListed);
         Receive<ListingFailed>(failed => OnListingFailed(failed.Cause));
         Receive<GuestActor.Finished>(finished => _finished.Add(finished.Directory));
+        Receive<GuestActor.ErrorSettled>(settled => _unsettled.Remove((settled.Guest, settled.Device)));
         Receive<Tracing.Start>(start => SwitchTrace(_sinks.Add(start.Sink)));
         Receive<Tracing.Stop>(stop => SwitchTrace(_sinks.Remove(stop.Sink)));
         Receive<AerMonitor.Act>(OnDeviceError);
@@ -82,19 +98,20 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<GuestCrashed>(OnGuestCrashed);
         Receive<DeviceActor.Released>(released => released.Log(_log));
         Receive<DetachEnded>(OnDetachEnded);
-        Receive<SetAsideEnded>(ended =>
-        {
-            if (ended.Fault is null) _log.Warning("{Bdf} is in quarantine; no guest gets it until: xenpciback quarantine clear {Bdf}", ended.Device, ended.Device);
-            else _log.Error("{Bdf} cannot be put on record as quarantined, the next guest may get it: {Cause}", ended.Device, ended.Fault);
-        });
-        Receive<Terminated>(terminated => terminated.ActorRef.Equals(_aerMonitor), _ => StartAerMonitor());
+        Receive<Quarantined>(OnQuarantined);
+        Receive<RecordAgain>(again => Record(again.Device, isFirstTry: false));
+        Receive<RecordLoss>(Write);
+        Receive<LossNotRecorded>(OnLossNotRecorded);
+        Receive<StartMonitor>(_ => StartAerMonitor());
+        // After a pause: it may fail before it has done anything.
+        Receive<Terminated>(terminated => terminated.ActorRef.Equals(_aerMonitor), _ => Timers.StartSingleTimer(nameof(StartMonitor), StartMonitor.Instance, _settings.StoreRetry));
         Receive<Terminated>(terminated => OnGuestEnded(terminated.ActorRef));
     }
 
     public ITimerScheduler Timers { get; set; } = null!;
 
-    public static Props Props(XenStoreClient client, XenHost host, BackendSettings settings) =>
-        Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, settings));
+    public static Props Props(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings) =>
+        Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, quarantine, settings));
 
     protected override void PreStart()
     {
@@ -111,7 +128,12 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         var (self, log) = (Self, _log);
         return Supervision.OfGuests(cause =>
         {
-            if (cause is DeviceLostException lost) self.Tell(new GuestLost(lost));
+            if (cause is DeviceLostException lost)
+            {
+                // Now: the device's actor is about to end.
+                lost.Take();
+                self.Tell(new GuestLost(lost));
+            }
             else log.Error(cause, "An actor has failed");
         });
     }
@@ -139,8 +161,10 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         foreach (var stale in listed.Removed) _log.Info("{Directory} removed: its domain is gone and the toolstack left it behind", stale.Path);
         _leftAlone.IntersectWith(listed.Directories);
         foreach (var gone in _failures.Keys.Except(listed.Directories).ToList()) _failures.Remove(gone);
-        foreach (var gone in _lost.Keys.Except(listed.Directories.Select(directory => directory.Guest)).ToList()) _lost.Remove(gone);
-        _setAside.RemoveWhere(aside => !listed.Directories.Any(directory => directory.Guest == aside.Guest));
+        var present = listed.Directories.Concat(_guests.Keys).Select(directory => directory.Guest).ToHashSet();
+        foreach (var gone in _lost.Keys.Except(present).ToList()) _lost.Remove(gone);
+        _setAside.RemoveWhere(aside => !present.Contains(aside.Guest));
+        foreach (var gone in _unsettled.Keys.Where(key => !present.Contains(key.Guest)).ToList()) _unsettled.Remove(gone);
         foreach (var directory in listed.Directories)
             if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
                 Serve(directory);
@@ -171,7 +195,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
                 directory.Guest, directory.Guest, directory.DeviceId);
             return;
         }
-        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _settings, _lost.GetValueOrDefault(directory.Guest)), directory.ActorName));
+        var errors = _unsettled.Values.Where(act => act.Guest == directory.Guest).ToImmutableArray();
+        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _quarantine, _settings, _lost.GetValueOrDefault(directory.Guest), errors), directory.ActorName));
         _guests[directory] = guest;
         if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
     }
@@ -194,6 +219,12 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
             // The toolstack may have made the directory anew while the actor was ending.
             OnChanged();
         }
+        else if (_endingWithDevice.Remove(directory.Guest))
+        {
+            // Another one sees its directory through to its end.
+            Serve(directory);
+            return;
+        }
         else if (FailsTooOften(directory))
         {
             _leftAlone.Add(directory);
@@ -201,7 +232,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         }
         else
         {
-            if (!_lost.ContainsKey(directory.Guest)) _log.Error("Guest {DomId}: its actor failed; another one takes it up where it is", directory.Guest);
+            _log.Error("Guest {DomId}: its actor failed; another one takes it up where it is", directory.Guest);
             Serve(directory);
             return;
         }
@@ -220,21 +251,26 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     private void OnDeviceError(AerMonitor.Act act)
     {
-        if (_lost.ContainsKey(act.Guest))
+        // It is gone by now, and the device nobody's.
+        if (!_guests.Keys.Any(directory => directory.Guest == act.Guest)) return;
+        var isEnding = _lost.ContainsKey(act.Guest);
+        // One more device of a guest that has been ended for another one, too.
+        var isSetAside = (act.Response is AerResponse.Kill or AerResponse.Detach || (isEnding && act.Response != AerResponse.Report)) && SetAside(act.Guest, act.Device, act.Error);
+        if (isEnding) return;
+        if (act.Response == AerResponse.Detach)
         {
-            // One more device of a guest that has been ended for another one.
-            if (act.Response != AerResponse.Report) SetAside(act.Guest, act.Device, act.Error.ToString());
+            if (isSetAside) Detach(act.Guest, act.Device);
+            return;
         }
-        else if (act.Response == AerResponse.Detach)
+        if (act.Response != AerResponse.Report)
         {
-            if (SetAside(act.Guest, act.Device, act.Error.ToString())) Detach(act.Guest, act.Device);
+            // More of what the guest's actor is at already: a storm is one message.
+            if (_unsettled.TryGetValue((act.Guest, act.Device), out var before) && before.Severity >= act.Severity) return;
+            _unsettled[(act.Guest, act.Device)] = act;
         }
-        else
-        {
-            foreach (var (directory, guest) in _guests)
-                if (directory.Guest == act.Guest)
-                    guest.Tell(act);
-        }
+        foreach (var (directory, guest) in _guests)
+            if (directory.Guest == act.Guest)
+                guest.Tell(act);
     }
 
     /// <summary>The toolstack takes the device away, with the guest's help, as for <c>xl pci-detach</c>.</summary>
@@ -253,29 +289,56 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     {
         if (!_setAside.Add((guest, device))) return false;
         var quarantined = new QuarantinedDevice(device, guest, TimeProvider.System.GetUtcNow(), reason);
-        Task.Run(() => new Quarantine(_host.LastingRecords).Add(quarantined)).PipeTo(Self, success: () => new SetAsideEnded(device, null), failure: e => new SetAsideEnded(device, e.Message));
+        _quarantine.Hold(quarantined);
+        Record(quarantined, isFirstTry: true);
         return true;
+    }
+
+    private void Record(QuarantinedDevice device, bool isFirstTry) => Task.Run(() => _quarantine.Record(device))
+        .PipeTo(Self, success: () => new Quarantined(device, null, isFirstTry), failure: e => new Quarantined(device, e.Message, isFirstTry));
+
+    private void OnQuarantined(Quarantined quarantined)
+    {
+        var device = quarantined.Device;
+        if (quarantined.Fault is null)
+        {
+            _log.Warning("{Bdf} is in quarantine; no guest gets it until: xenpciback quarantine clear {Bdf}", device.Device, device.Device);
+            return;
+        }
+        if (quarantined.IsFirstTry) _log.Error("{Bdf} is in quarantine for as long as this daemon runs: that cannot be put on record, trying on: {Fault}", device.Device, quarantined.Fault);
+        Timers.StartSingleTimer((nameof(Record), device.Device), new RecordAgain(device), _settings.StoreRetry);
     }
 
     /// <summary>The guest is crashed through the hypervisor, so that the toolstack does what its on_crash says, and the classic node is written.</summary>
     private void OnGuestLost(DeviceLostException cause)
     {
         _lost[cause.Guest] = cause.Device.Candidate;
+        _endingWithDevice.Add(cause.Guest);
         var began = Stopwatch.GetTimestamp();
         var crashed = Task.Run(() => _host.Hypervisor.Crash(cause.Guest));
-        crashed.PipeTo(Self, success: errno => new GuestCrashed(cause, errno, Stopwatch.GetElapsedTime(began)));
+        crashed.PipeTo(Self,
+            success: errno => new GuestCrashed(cause, errno is 0 or Errnos.ESRCH ? null : Errnos.Name(errno), Stopwatch.GetElapsedTime(began)),
+            failure: e => new GuestCrashed(cause, e.Message, Stopwatch.GetElapsedTime(began)));
         // Not before: a guest that still runs would find its device without registers.
-        crashed.ContinueWith(_ => cause.Device.GiveBack(), TaskScheduler.Default).PipeTo(Self, failure: e => new DeviceActor.Released(cause.Device.Bdf, e.Message));
+        Task.WhenAll(crashed, cause.Free).ContinueWith(_ => cause.Device.GiveBack(), TaskScheduler.Default).PipeTo(Self, failure: e => new DeviceActor.Released(cause.Device.Bdf, e.Message));
         SetAside(cause.Guest, cause.Device.Bdf, cause.Reason);
-        foreach (var directory in _guests.Keys.Where(directory => directory.Guest == cause.Guest))
-            _directories.RecordLossAsync(directory, cause.Message).PipeTo(Self, failure: e => new ListingFailed(e));
+        foreach (var directory in _guests.Keys.Where(directory => directory.Guest == cause.Guest)) Write(new RecordLoss(directory, cause.Message));
     }
 
     private void OnGuestCrashed(GuestCrashed crashed)
     {
-        var (cause, errno, took) = crashed;
-        if (errno is 0 or Errnos.ESRCH) _log.Error("Guest {DomId} crashed in {Took:0.0} ms, because its device {Bdf} is lost: {Reason}", cause.Guest, took.TotalMilliseconds, cause.Device.Bdf, cause.Reason);
-        else _log.Error("Guest {DomId} cannot be crashed ({Error}) and goes on without {Bdf}, which is lost: {Reason}", cause.Guest, Errnos.Name(errno), cause.Device.Bdf, cause.Reason);
+        var (cause, fault, took) = crashed;
+        if (fault is null) _log.Error("Guest {DomId} crashed in {Took:0.0} ms, because its device {Bdf} is lost: {Reason}", cause.Guest, took.TotalMilliseconds, cause.Device.Bdf, cause.Reason);
+        else _log.Error("Guest {DomId} cannot be crashed ({Fault}) and goes on without {Bdf}, which is lost: {Reason}", cause.Guest, fault, cause.Device.Bdf, cause.Reason);
         Context.System.EventStream.Publish(new BackendEvents.GuestKilled(cause.Guest, cause.Device.Bdf, cause.Reason));
+    }
+
+    private void Write(RecordLoss loss) => _directories.RecordLossAsync(loss.Directory, loss.Text).PipeTo(Self, failure: e => new LossNotRecorded(loss, e.Message));
+
+    private void OnLossNotRecorded(LossNotRecorded failed)
+    {
+        if (!_lost.ContainsKey(failed.Loss.Directory.Guest)) return;
+        _log.Warning("The loss of a device of guest {DomId} cannot be written to xenstore, trying again in {Pause} s: {Fault}", failed.Loss.Directory.Guest, _settings.StoreRetry.TotalSeconds, failed.Fault);
+        Timers.StartSingleTimer(failed.Loss, failed.Loss, _settings.StoreRetry);
     }
 }

@@ -26,6 +26,11 @@ internal sealed class DeviceActor : ReceiveActor
     private readonly Queue<(object Message, IActorRef Sender)> _waiting = new();
     private bool _warnedOfDroppedWrite;
     private bool _handedOver;
+    private bool _isGone;
+    private DeviceLostException? _lost;
+
+    // Done whenever nobody else has the function.
+    private Task _free = Task.CompletedTask;
     private bool _isFresh = true;
 
     // Read from the device when a trace first asks for names.
@@ -53,6 +58,9 @@ internal sealed class DeviceActor : ReceiveActor
 
     /// <summary>The device can be used no longer: the actor fails with a <see cref="DeviceLostException"/>.</summary>
     public sealed record Lose(string Reason);
+
+    /// <summary>To the parent, once: the host does not find the device any more.</summary>
+    public sealed record Gone(HostBdf Device);
 
     /// <param name="NotReset">null if the device was reset, else why not.</param>
     public sealed record Released(HostBdf Device, string? NotReset)
@@ -100,6 +108,8 @@ internal sealed class DeviceActor : ReceiveActor
             Become(Serving);
             while (_waiting.TryDequeue(out var next)) Self.Tell(next.Message, next.Sender);
         });
+        // Its guest is not kept alive by a reset that takes long.
+        Receive<Lose>(Fail);
         ReceiveAny(message => _waiting.Enqueue((message, Sender)));
     }
 
@@ -119,7 +129,7 @@ internal sealed class DeviceActor : ReceiveActor
     {
         // Stopped without a release: the daemon is ending, or an actor has failed. The guest may go on using the device, and the
         // next daemon or actor takes it up as it is, so nothing is reset.
-        if (!_handedOver) _function.Dispose();
+        if (!_handedOver && _lost is not { IsTaken: true }) _function.Dispose();
     }
 
     private TracedAnswer PerformTraced(TracedRequest traced)
@@ -142,9 +152,11 @@ internal sealed class DeviceActor : ReceiveActor
         {
             case PciOpCode.ConfRead:
                 var error = _config.Read(request.Offset, request.Size, out var value, trace);
+                Notice(error);
                 return new PciAnswer(error, value);
             case PciOpCode.ConfWrite:
                 var result = _config.Write(request.Offset, request.Size, request.Value, trace);
+                Notice(result.Error);
                 if (result.Dropped) WarnOfDroppedWrite(request);
                 return new PciAnswer(result.Error, request.Value);
             case PciOpCode.EnableMsi or PciOpCode.DisableMsi or PciOpCode.EnableMsix or PciOpCode.DisableMsix:
@@ -154,6 +166,13 @@ internal sealed class DeviceActor : ReceiveActor
             default:
                 return new PciAnswer(PciOpError.NotImplemented, request.Value);
         }
+    }
+
+    private void Notice(PciOpError error)
+    {
+        if (error != PciOpError.DeviceNotFound || _isGone) return;
+        _isGone = true;
+        Context.Parent.Tell(new Gone(_function.Bdf));
     }
 
     // Each reason once for each device and guest: a guest can be refused without end.
@@ -178,7 +197,9 @@ internal sealed class DeviceActor : ReceiveActor
     {
         var asker = Sender;
         Become(Restoring);
-        Task.Run(() => Recover(reset)).PipeTo(Self, success: fault => new Restored(asker, fault), failure: e => new Restored(asker, e.Message));
+        var recovering = Task.Run(() => Recover(reset));
+        _free = recovering.ContinueWith(_ => { }, TaskScheduler.Default);
+        recovering.PipeTo(Self, success: fault => new Restored(asker, fault), failure: e => new Restored(asker, e.Message));
     }
 
     private string? Recover(bool reset)
@@ -189,8 +210,8 @@ internal sealed class DeviceActor : ReceiveActor
 
     private void Fail(Lose lose)
     {
-        _handedOver = true;
-        throw new DeviceLostException(_guest, _device, lose.Reason);
+        _lost = new DeviceLostException(_guest, _device, _free, lose.Reason);
+        throw _lost;
     }
 
     private void GiveBack()

@@ -7,11 +7,18 @@ namespace XenPciBack.Actors;
 /// guest (<see cref="Supervision"/>).
 /// </summary>
 /// <param name="guest">Whose device it is.</param>
-/// <param name="device">It belongs to whoever handles the exception, and is to be given back.</param>
+/// <param name="device">It belongs to whoever has called <see cref="Take"/>.</param>
+/// <param name="free">Done when nobody uses the device any more.</param>
 /// <param name="reason">What has happened to it, for the log and the error node.</param>
-internal sealed class DeviceLostException(DomainId guest, AssignedDevice device, string reason) : Exception($"{device.Bdf}: {reason}")
+internal sealed class DeviceLostException(DomainId guest, AssignedDevice device, Task free, string reason) : Exception($"{device.Bdf}: {reason}")
 {
     public DomainId Guest { get; } = guest;
     public AssignedDevice Device { get; } = device;
+
+    /// <summary>Somebody has taken charge of the device and will give it back; without that its actor closes it.</summary>
+    public bool IsTaken { get; private set; }
+
+    public void Take() => IsTaken = true;
+    public Task Free { get; } = free;
     public string Reason { get; } = reason;
 }

@@ -2,6 +2,7 @@ using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
+using XenPciBack.Protocol.Xenbus;
 
 namespace XenPciBack.Actors;
 
@@ -10,24 +11,38 @@ internal sealed partial class GuestActor
 {
     private readonly Dictionary<HostBdf, IActorRef> _recoveries = [];
 
+    // Of devices that are being opened, or of a guest whose page is not mapped yet; the worst of each device.
+    private readonly Dictionary<HostBdf, AerMonitor.Act> _early = [];
+
     // What waits for its turn, and who has its question in the page.
     private readonly Queue<(IActorRef Asker, RecoveryActor.Question Question)> _questions = new();
     private IActorRef? _asker;
 
     private void OnDeviceError(AerMonitor.Act act)
     {
-        if (_lost is not null || !_devices.TryGetValue(act.Device, out var device)) return;
+        if (_lost is not null) return;
+        var isOpen = _devices.TryGetValue(act.Device, out var device);
+        if ((!isOpen || (act.Response == AerResponse.RecoverThenKill && _page is null)) && (_inPass || _connection.State == XenbusState.Unknown))
+        {
+            if (!_early.TryGetValue(act.Device, out var before) || before.Severity < act.Severity) _early[act.Device] = act;
+            return;
+        }
+        if (device is null)
+        {
+            Context.Parent.Tell(new ErrorSettled(act.Guest, act.Device));
+            return;
+        }
         switch (act.Response)
         {
             case AerResponse.Kill:
-                device.Tell(new DeviceActor.Lose(act.Error.ToString()));
+                device.Tell(new DeviceActor.Lose(act.Error));
                 break;
             case AerResponse.RecoverThenKill when _page is not { TakesAer: true }:
                 device.Tell(new DeviceActor.Lose($"{act.Error}; the guest has no error handling"));
                 break;
             case AerResponse.RecoverThenKill:
                 if (_recoveries.TryGetValue(act.Device, out var recovery)) recovery.Tell(act);
-                else _recoveries[act.Device] = Context.ActorOf(RecoveryActor.Props(_directory.Guest, act.Device, act.Error, device));
+                else _recoveries[act.Device] = Context.ActorOf(RecoveryActor.Props(act, device));
                 break;
             default:
                 _log.Warning("{Bdf} goes on after an error, {Error}", act.Device, act.Error);
@@ -35,9 +50,25 @@ internal sealed partial class GuestActor
         }
     }
 
+    /// <summary>The connection is what it is to be; errors that came before can be seen to.</summary>
+    private void TakeEarlyErrors()
+    {
+        if (_connection.State == XenbusState.Unknown) return;
+        foreach (var act in _early.Values) Self.Tell(act);
+        _early.Clear();
+    }
+
+    private void OnDeviceGone(HostBdf device)
+    {
+        // There is nothing to recover.
+        var response = _settings.Aer.Of(device) is var usual && usual == AerResponse.RecoverThenKill ? AerResponse.Kill : usual;
+        Context.Parent.Tell(new AerMonitor.Act(_directory.Guest, device, AerSeverity.Fatal, "it has gone from the host", response));
+    }
+
     /// <summary>The device is the guest's no more, so there is nothing to recover.</summary>
     private void EndRecovery(HostBdf device)
     {
+        Context.Parent.Tell(new ErrorSettled(_directory.Guest, device));
         if (!_recoveries.Remove(device, out var recovery)) return;
         Context.Stop(recovery);
         for (var waiting = _questions.Count; waiting > 0; waiting--)

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
@@ -20,6 +21,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 {
     private readonly BackendDirectory _directory;
     private readonly XenHost _host;
+    private readonly Quarantine _quarantine;
     private readonly BackendSettings _settings;
     private readonly ConnectionStore _store;
     private readonly ILoggingAdapter _log;
@@ -33,12 +35,17 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     // Control plane
     private readonly Queue<ConnectionEffect> _effects = new();
     private GuestConnection _connection;
+    private (XenbusState State, VirtualSlots Slots) _announced;
+    private bool _isTakenUp;
     private bool _inPass;
     private bool _again;
     private bool _directoryGone;
 
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
+
+    /// <summary>To the parent: what it has told of this device needs nothing more.</summary>
+    public sealed record ErrorSettled(DomainId Guest, HostBdf Device);
 
     /// <summary>Publish the state and the devices as after a change, for somebody who is new.</summary>
     public sealed record AnnounceAgain
@@ -69,10 +76,12 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
-    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, SlotCandidate? lost)
+    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors)
     {
-        (_directory, _host, _settings, _lost) = (directory, host, settings, lost);
+        (_directory, _host, _quarantine, _settings, _lost) = (directory, host, quarantine, settings, lost);
+        foreach (var error in errors) _early[error.Device] = error;
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
+        _announced = (_connection.State, _connection.Slots);
         _trace = new GuestTrace(directory.Guest);
         _log = Context.GetLogger().WithContext("Guest", directory.Guest.Value);
         var self = Self;
@@ -86,7 +95,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         Receive<RecoveryActor.Question>(OnQuestion);
         Receive<NoVerdict>(_ => OnNoVerdict());
         Receive<RecoveryActor.Ended>(ended => EndRecovery(ended.Device));
-        Receive<AnnounceAgain>(_ => Announce(_connection.State));
+        Receive<DeviceActor.Gone>(gone => OnDeviceGone(gone.Device));
+        Receive<AnnounceAgain>(_ => Announce(isOld: true));
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
@@ -99,8 +109,10 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     public ITimerScheduler Timers { get; set; } = null!;
 
     /// <param name="lost">The device for which the guest has been crashed; null for a guest that runs.</param>
-    public static Props Props(BackendDirectory directory, XenStoreClient client, XenHost host, BackendSettings settings, SlotCandidate? lost) =>
-        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, settings, lost)).WithDispatcher(DataPlane.DispatcherId);
+    /// <param name="errors">What an actor before this one was told of the guest's devices and has not seen through.</param>
+    public static Props Props(
+        BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors) =>
+        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, quarantine, settings, lost, errors)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PreStart() => OnChanged();
 
@@ -149,7 +161,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         var before = _connection;
         (_connection, var effects) = before.Step(input);
         if (effects.Length > 0 || _connection != before) _again = true;
-        if (_connection.State != before.State || _connection.Slots != before.Slots) Announce(before.State);
+        if (before.State == XenbusState.Unknown) _isTakenUp = _connection.IsOpening;
+        if (!_connection.IsOpening && (_connection.State, _connection.Slots) != _announced) Announce(isOld: _isTakenUp);
         foreach (var effect in effects) _effects.Enqueue(effect);
         PerformEffects();
     }
@@ -200,6 +213,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private void EndPass()
     {
         _inPass = false;
+        if (!_again) TakeEarlyErrors();
         if (_again) OnChanged();
         else if (_directoryGone) Finish();
         else if (!_connection.AwaitsFrontend) Timers.Cancel(nameof(ConnectionInput.FrontendSilent));
@@ -229,21 +243,22 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         Timers.StartSingleTimer(nameof(Changed), Changed.Instance, _settings.StoreRetry);
     }
 
-    private void Announce(XenbusState before)
+    private void Announce(bool isOld)
     {
-        if (_connection.State != before)
+        if (_connection.State != _announced.State)
         {
-            if (_connection.State == XenbusState.Unknown) _log.Info("The guest has let go; was {Before}", before.ToString());
+            if (_connection.State == XenbusState.Unknown) _log.Info("The guest has let go; was {Before}", _announced.State.ToString());
             else _log.Info("{State}", _connection.State.ToString());
         }
-        Context.System.EventStream.Publish(new BackendEvents.GuestChanged(_directory.Guest, _connection.State, _connection.Slots.Members));
+        _announced = (_connection.State, _connection.Slots);
+        Context.System.EventStream.Publish(new BackendEvents.GuestChanged(_directory.Guest, _connection.State, _connection.Slots.Members) { IsOld = isOld });
     }
 
     // ---- Effects ----------------------------------------------------------------------------------------------------------
 
     private void Open(ConnectionEffect.OpenDevice open)
     {
-        var opening = Task.Run(() => AssignedDevice.Open(_host, _settings.Devices, _directory.Guest, open.Device, open.Permissive, open.IsTakenUp));
+        var opening = Task.Run(() => AssignedDevice.Open(_host, _quarantine, _settings.Devices, _directory.Guest, open.Device, open.Permissive, open.IsTakenUp));
         _opening.Add(opening);
         opening.PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(open.Device, e.Message));
     }
@@ -267,18 +282,21 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private ConnectionInput Connect(ConnectionEffect.Connect connect)
     {
         if (_lost is not null) return new ConnectionInput.Connected();
+        var isTakenUp = _connection.State != XenbusState.Initialised;
         try
         {
             var self = Self;
             _page = GuestPage.Connect(_host, _directory.Guest, connect.Page, connect.Port,
                 () => self.Tell(PortEvent.Instance, ActorRefs.NoSender), TimeProvider.System);
-            _log.Info("Page of grant {Grant} mapped, port {Port} bound", connect.Page, connect.Port);
-            return new ConnectionInput.Connected();
         }
         catch (HostCallException e)
         {
             return new ConnectionInput.ConnectRefused(e.Errno, e.Message);
         }
+        _log.Info("Page of grant {Grant} mapped, port {Port} bound", connect.Page, connect.Port);
+        // Whoever served the guest before may have published an answer and not come to send its event.
+        if (isTakenUp) _page.Notify();
+        return new ConnectionInput.Connected();
     }
 
     /// <returns>false while a request is in hand: its answer continues the effects.</returns>

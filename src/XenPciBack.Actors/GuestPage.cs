@@ -92,6 +92,9 @@ internal sealed class GuestPage
         new SharedPageView(_mapping.Page).WithdrawAer();
     }
 
+    /// <summary>Lets the guest look at the page again.</summary>
+    public void Notify() => _channel.Notify();
+
     public void Unmask() => _channel.Unmask();
 
     /// <summary>No event arrives and no notification leaves any more. The page stays mapped for the request in hand.</summary>

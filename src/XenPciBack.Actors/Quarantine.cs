@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.Json;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
@@ -9,16 +10,24 @@ namespace XenPciBack.Actors;
 /// <param name="Reason">What happened to it.</param>
 public sealed record QuarantinedDevice(HostBdf Device, DomainId Guest, DateTimeOffset Since, string Reason);
 
-/// <summary>The devices in quarantine, on record beyond the daemon's life and the host's. Blocks on the disk.</summary>
+/// <summary>
+/// The devices in quarantine, on record beyond the daemon's life and the host's. Blocks on the disk, except for <see cref="Hold"/>.
+/// A daemon has one of it: what waits for a slow disk is known to this one alone. Thread-safe.
+/// </summary>
 public sealed class Quarantine(IRecords records)
 {
+    // Not on record yet.
+    private readonly ConcurrentDictionary<HostBdf, QuarantinedDevice> _held = new();
+
     private sealed record Entry(int Guest, DateTimeOffset Since, string Reason);
 
     public IReadOnlyList<QuarantinedDevice> Devices =>
-        [.. records.Names.SelectMany(name => HostBdf.TryParse(name, out var device) && Find(device) is { } found ? [found] : Array.Empty<QuarantinedDevice>())];
+        [.. records.Names.SelectMany(name => HostBdf.TryParse(name, out var device) ? [device] : Array.Empty<HostBdf>())
+            .Union(_held.Keys).Select(Find).OfType<QuarantinedDevice>().OrderBy(found => found.Device.ToString(), StringComparer.Ordinal)];
 
     public QuarantinedDevice? Find(HostBdf device)
     {
+        if (_held.TryGetValue(device, out var held)) return held;
         if (records.Read(device.ToString()) is not { } text) return null;
         try
         {
@@ -32,13 +41,23 @@ public sealed class Quarantine(IRecords records)
         }
     }
 
-    public void Add(QuarantinedDevice lost) =>
+    /// <summary>No guest gets the device from now on, as long as this process lives.</summary>
+    public void Hold(QuarantinedDevice lost) => _held[lost.Device] = lost;
+
+    /// <summary>Puts what is held on record, unless it has been cleared meanwhile.</summary>
+    /// <exception cref="IOException">It cannot be written; the device is still held.</exception>
+    public void Record(QuarantinedDevice lost)
+    {
+        if (!_held.ContainsKey(lost.Device)) return;
         records.Write(lost.Device.ToString(), JsonSerializer.Serialize(new Entry(lost.Guest.Value, lost.Since, lost.Reason)));
+        if (!_held.TryRemove(lost.Device, out _)) records.Remove(lost.Device.ToString());
+    }
 
     /// <returns>false if it was not in quarantine.</returns>
     public bool Clear(HostBdf device)
     {
-        if (records.Read(device.ToString()) is null) return false;
+        var wasHeld = _held.TryRemove(device, out _);
+        if (records.Read(device.ToString()) is null) return wasHeld;
         records.Remove(device.ToString());
         return true;
     }

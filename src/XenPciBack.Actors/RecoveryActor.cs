@@ -11,9 +11,7 @@ namespace XenPciBack.Actors;
 /// </summary>
 internal sealed class RecoveryActor : ReceiveActor
 {
-    private readonly DomainId _guest;
-    private readonly HostBdf _device;
-    private readonly AerError _error;
+    private readonly AerMonitor.Act _error;
     private readonly IActorRef _deviceActor;
     private readonly ILoggingAdapter _log;
     private AerRecovery _recovery;
@@ -24,10 +22,10 @@ internal sealed class RecoveryActor : ReceiveActor
     /// <summary>To the parent: the device works again.</summary>
     public sealed record Ended(HostBdf Device);
 
-    public RecoveryActor(DomainId guest, HostBdf device, AerError error, IActorRef deviceActor)
+    public RecoveryActor(AerMonitor.Act error, IActorRef deviceActor)
     {
-        (_guest, _device, _error, _deviceActor) = (guest, device, error, deviceActor);
-        _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", device.ToString());
+        (_error, _deviceActor) = (error, deviceActor);
+        _log = Context.GetLogger().WithContext("Guest", error.Guest.Value).WithContext("Device", error.Device.ToString());
         (_recovery, var first) = AerRecovery.Begin(error.Severity);
         Receive<RecoveryInput>(input =>
         {
@@ -38,28 +36,29 @@ internal sealed class RecoveryActor : ReceiveActor
         // The device met more of the same while it is being brought back; worse than before is the end of it.
         Receive<AerMonitor.Act>(act =>
         {
-            if (act.Error.Severity > _error.Severity) Fail($"another error came during the recovery, {act.Error}");
+            if (act.Severity > _error.Severity) Fail($"another error came during the recovery, {act.Error}");
         });
         Perform(first);
     }
 
-    public static Props Props(DomainId guest, HostBdf device, AerError error, IActorRef deviceActor) =>
-        Akka.Actor.Props.Create(() => new RecoveryActor(guest, device, error, deviceActor)).WithDispatcher(DataPlane.DispatcherId);
+    /// <param name="error">What the device has met.</param>
+    public static Props Props(AerMonitor.Act error, IActorRef deviceActor) =>
+        Akka.Actor.Props.Create(() => new RecoveryActor(error, deviceActor)).WithDispatcher(DataPlane.DispatcherId);
 
     private void Perform(RecoveryEffect effect)
     {
         switch (effect)
         {
             case RecoveryEffect.Ask ask:
-                Context.Parent.Tell(new Question(_device, ask));
+                Context.Parent.Tell(new Question(_error.Device, ask));
                 break;
             case RecoveryEffect.RestoreDevice(var reset):
                 _deviceActor.Tell(new DeviceActor.Restore(reset));
                 break;
             case RecoveryEffect.Succeeded:
-                _log.Warning("{Bdf} works again after an error, {Error}", _device, _error);
-                Context.System.EventStream.Publish(new BackendEvents.DeviceRecovered(_guest, _device));
-                Context.Parent.Tell(new Ended(_device));
+                _log.Warning("{Bdf} works again after an error, {Error}", _error.Device, _error.Error);
+                Context.System.EventStream.Publish(new BackendEvents.DeviceRecovered(_error.Guest, _error.Device));
+                Context.Parent.Tell(new Ended(_error.Device));
                 break;
             case RecoveryEffect.Failed(var reason):
                 Fail(reason);
@@ -69,7 +68,7 @@ internal sealed class RecoveryActor : ReceiveActor
 
     private void Fail(string reason)
     {
-        _deviceActor.Tell(new DeviceActor.Lose($"{_error}; {reason}"));
+        _deviceActor.Tell(new DeviceActor.Lose($"{_error.Error}; {reason}"));
         Context.Stop(Self);
     }
 }

@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.XenStoreWire;
+using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Guests;
 using XenPciBack.Simulation.Hypervisor;
 using XenPciBack.Simulation.Pci;
@@ -20,8 +22,11 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     private readonly ConcurrentDictionary<DomainId, SimulatedGuest> _guests = new();
     private int _lastDomain;
 
-    private SimulatedXenHost(EmbeddedXenStored xenStored, XenStoreClient toolstackStore, TimeSpan? toolstackPatience) =>
+    private SimulatedXenHost(EmbeddedXenStored xenStored, XenStoreClient toolstackStore, TimeSpan? toolstackPatience)
+    {
         (XenStored, _toolstackStore, Toolstack) = (xenStored, toolstackStore, new SimulatedToolstack(toolstackStore, toolstackPatience));
+        XenStored.Refusing = path => Faults.Meet(FaultPoint.StoreReply, GuestOf(path)) is not 0 and var errno ? Errnos.Name(errno) : null;
+    }
 
     public EmbeddedXenStored XenStored { get; }
     public SimulatedToolstack Toolstack { get; }
@@ -31,6 +36,9 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public DomainPirqs Pirqs { get; } = new();
     public SimulatedAerFeed Aer { get; } = new();
     public MemoryRecords LastingRecords { get; } = new();
+
+    /// <summary>What goes wrong with the calls of every daemon that opens this host.</summary>
+    public FaultPoints Faults { get; } = new();
 
     /// <summary>What the toolstack does with guests that crash; xl's default is to destroy them.</summary>
     public OnCrash OnCrash { get; set; }
@@ -63,11 +71,11 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     /// What one daemon process opens. Disposing it is that process's end: its mappings and ports go, the guests' ends stay, and
     /// opening another one is the daemon's restart.
     /// </summary>
-    public XenHost OpenHost() => new(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci, Aer)
+    public XenHost OpenHost() => new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci, Aer)
     {
         Toolstack = Toolstack,
         LastingRecords = LastingRecords,
-    };
+    }.WithFaults(Faults);
 
     /// <summary><c>xl create</c>: a new domain with devices, and its frontend started. Returns before it is connected.</summary>
     /// <param name="deviceOptions">The <c>opts-N</c> of each device.</param>
@@ -130,6 +138,17 @@ public sealed class SimulatedXenHost : IAsyncDisposable
         if (OnCrash == OnCrash.Restart) await CreateGuestAsync(guest.Name, devices).ConfigureAwait(false);
     }
 
+    /// <summary>xenstored ends and comes back with what it had. Returns when the toolstack has found it again.</summary>
+    public async Task RestartXenStoredAsync()
+    {
+        var found = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        void OnFound() => found.TrySetResult();
+        _toolstackStore.Reconnected += OnFound;
+        await XenStored.RestartAsync(keepState: true).ConfigureAwait(false);
+        await found.Task.ConfigureAwait(false);
+        _toolstackStore.Reconnected -= OnFound;
+    }
+
     public async ValueTask DisposeAsync()
     {
         foreach (var guest in _guests.Values) await guest.Frontend.DisposeAsync().ConfigureAwait(false);
@@ -143,4 +162,8 @@ public sealed class SimulatedXenHost : IAsyncDisposable
         await Toolstack.RemoveDomainAsync(guest.Id).ConfigureAwait(false);
         XenStored.ReleaseDomain(guest.Id.Value);
     }
+
+    // Whose backend directory it is, or lies below: /local/domain/0/backend/pci/D/...
+    private static DomainId? GuestOf(XenStorePath path) =>
+        path.Text.Split('/') is ["", "local", "domain", "0", "backend", "pci", var guest, ..] && DomainId.TryParse(guest, out var id) ? id : null;
 }

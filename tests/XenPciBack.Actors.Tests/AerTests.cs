@@ -2,6 +2,7 @@ using Akka.TestKit;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
 using XenPciBack.Simulation;
+using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Pci.Devices;
 
 namespace XenPciBack.Actors.Tests;
@@ -9,6 +10,7 @@ namespace XenPciBack.Actors.Tests;
 /// <summary>An uncorrectable error of one device ends one guest.</summary>
 public class AerTests : BackendTest
 {
+    private const int Revision = 0x08;
     private const uint CompletionTimeout = 1 << 14, MalformedTlp = 1 << 18;
 
     private TestProbe Killed()
@@ -76,7 +78,7 @@ public class AerTests : BackendTest
         Assert.Contains("fatal: Malformed TLP", await ReadErrorAsync(next), StringComparison.Ordinal);
         await Xen.DestroyGuestAsync(next);
 
-        Assert.True(new Quarantine(Xen.LastingRecords).Clear(Nic));
+        Assert.True(Quarantine.Clear(Nic));
         await ConnectedGuestAsync("again", Nic);
     }
 
@@ -151,7 +153,7 @@ public class AerTests : BackendTest
         await EventuallyAsync($"{Edu}", async () => string.Join(' ', await Xen.Toolstack.DevicesAsync(guest.Id)));
         Assert.False(guest.IsCrashed);
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 1 << 3, 0, 4));
-        Assert.NotNull(new Quarantine(Xen.LastingRecords).Find(Nic));
+        Assert.NotNull(Quarantine.Find(Nic));
     }
 
     [Fact]
@@ -165,7 +167,120 @@ public class AerTests : BackendTest
         await seen.ExpectMsgAsync<BackendEvents.DeviceError>(Patience);
         Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
         Assert.False(guest.IsCrashed);
-        Assert.Empty(new Quarantine(Xen.LastingRecords).Devices);
+        Assert.Empty(Quarantine.Devices);
+    }
+
+    [Fact]
+    public async Task A_device_that_is_pulled_out_ends_its_guest_at_the_next_access_to_it()
+    {
+        var killed = Killed();
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        Xen.Pci[Nic].IsPresent = false;
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 1 << 3, 0, 4));
+        Assert.False(guest.IsCrashed);
+        _ = guest.Frontend.ReadConfigAsync(0, 0, 0, Revision, 4);
+        Assert.Equal("it has gone from the host", (await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Reason);
+        Assert.NotNull(Quarantine.Find(Nic));
+    }
+
+    [Fact]
+    public async Task Two_devices_of_a_guest_that_fail_at_once_are_both_set_aside_and_given_back()
+    {
+        var port = HostBdf.Parse("0000:00:1c.0");
+        HostBdf[] cards = [HostBdf.Parse("0000:06:00.0"), HostBdf.Parse("0000:06:00.1")];
+        foreach (var card in cards) Xen.Pci.Plug(Intel82574.At(card).Behind(port));
+        var killed = Killed();
+        await ConnectedGuestAsync("web", cards);
+        Xen.Aer.Inject(port, AerSeverity.Fatal, MalformedTlp);
+        await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        Assert.Equal(cards, Quarantine.Devices.Select(quarantined => quarantined.Device));
+        await killed.ExpectNoMsgAsync(TimeSpan.FromMilliseconds(100));
+    }
+
+    [Fact]
+    public async Task A_disk_that_is_slow_or_full_lets_nobody_have_a_device_that_was_lost()
+    {
+        Xen.OnCrash = OnCrash.Restart;
+        using var slow = Xen.Faults.Arm(FaultPoint.RecordWrite, FaultKind.Stall);
+        using var full = Xen.Faults.Arm(FaultPoint.RecordWrite, times: 3, errno: Errnos.ENOSPC);
+        var guest = await ConnectedGuestAsync("web", Nic);
+        Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+
+        await EventuallyAsync(true, () => Xen.Guests.Any(next => next.Name == "web" && next.Id != guest.Id));
+        await EventuallyAsync(true, async () => (await ReadErrorAsync(Xen.Guests.Single()))?.Contains("in quarantine", StringComparison.Ordinal) == true);
+        Assert.Empty(Xen.LastingRecords.Names);
+        slow.Dispose();
+        await EventuallyAsync($"{Nic}", () => string.Join(' ', Xen.LastingRecords.Names));
+        Assert.Equal(3, full.Struck);
+    }
+
+    [Fact]
+    public async Task An_error_that_comes_while_a_failed_actor_is_replaced_is_not_forgotten()
+    {
+        var killed = Killed();
+        var guest = await ConnectedGuestAsync("web", Nic);
+        using var opening = Xen.Faults.Arm(FaultPoint.DeviceOpen, FaultKind.Stall, device: Nic);
+        using var bug = Xen.Faults.Arm(FaultPoint.ConfigRead, FaultKind.Bug, device: Nic);
+        _ = guest.Frontend.ReadConfigAsync(0, 0, 0, Revision, 4);
+        await EventuallyAsync(1, () => opening.Struck);
+        Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+        await EventuallyAsync(true, () => Quarantine.Find(Nic) is not null);
+        Assert.False(guest.IsCrashed);
+        opening.Dispose();
+        Assert.Equal(guest.Id, (await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Guest);
+    }
+
+    [Fact]
+    public async Task An_error_while_no_daemon_ran_ends_its_guest_when_one_runs_again()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        var bystander = await ConnectedGuestAsync("lab", Edu);
+        await StopBackendAsync();
+        Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
+        var killed = Killed();
+        await StartBackendAsync();
+        Assert.Equal(guest.Id, (await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Guest);
+        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(bystander, 0, 0, 4));
+    }
+
+    [Fact]
+    public async Task An_error_of_a_device_that_nobody_had_does_not_concern_its_next_guest()
+    {
+        var seen = CreateTestProbe();
+        Sys.EventStream.Subscribe(seen, typeof(BackendEvents.DeviceError));
+        Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+        await seen.ExpectMsgAsync<BackendEvents.DeviceError>(Patience);
+        var guest = await ConnectedGuestAsync("web", Nic);
+        Assert.Equal(0x0200_0000u, await ReadConfigAsync(guest, 0, Revision, 4));
+        Assert.False(guest.IsCrashed);
+        Assert.Null(Quarantine.Find(Nic));
+    }
+
+    [Fact]
+    public async Task A_feed_of_errors_that_cannot_be_watched_is_tried_again_after_a_pause()
+    {
+        using var fault = Xen.Faults.Arm(FaultPoint.ErrorFeed, times: 5);
+        await RestartBackendAsync(Settings);
+        await EventuallyAsync(1, () => Xen.Aer.Watchers);
+        Assert.Equal(5, fault.Struck);
+    }
+
+    [Fact]
+    public async Task A_guest_that_the_hypervisor_does_not_crash_goes_on_without_its_device()
+    {
+        foreach (var kind in (FaultKind[])[FaultKind.Error, FaultKind.Bug])
+        {
+            var killed = Killed();
+            using var fault = Xen.Faults.Arm(FaultPoint.DomainCrash, kind, errno: Errnos.EPERM);
+            var guest = await ConnectedGuestAsync($"web-{kind}", Nic);
+            Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+            await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience);
+            Assert.False(guest.IsCrashed);
+            await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+            await Xen.DestroyGuestAsync(guest);
+            await EventuallyAsync(true, () => Quarantine.Clear(Nic));
+        }
     }
 
     [Fact]

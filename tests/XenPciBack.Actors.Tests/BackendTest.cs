@@ -17,7 +17,7 @@ namespace XenPciBack.Actors.Tests;
 /// </summary>
 public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFactory.ParseString(akka ?? Quiet).WithFallback(DataPlane.Configuration)), IAsyncLifetime
 {
-    protected const string Quiet = "akka { loglevel = OFF, stdout-loglevel = OFF }";
+    protected const string Quiet = "akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }";
 
     /// <summary>Long enough for the busiest machine; only ever spent by a failure.</summary>
     protected static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
@@ -37,12 +37,18 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
 
     protected IActorRef Backend => _backend!;
 
+    /// <summary>How long the toolstack waits for a backend; libxl's 10 s unless a test has nothing to gain from them.</summary>
+    protected virtual TimeSpan? ToolstackPatience => null;
+
+    /// <summary>Of the backend that runs now.</summary>
+    protected Quarantine Quarantine { get; private set; } = null!;
+
     /// <summary>A dom0 connection of the test's own.</summary>
     protected XenStoreClient Store { get; private set; } = null!;
 
     public async Task InitializeAsync()
     {
-        Xen = await SimulatedXenHost.StartAsync(Path.Combine(_directory, "xenstored"));
+        Xen = await SimulatedXenHost.StartAsync(Path.Combine(_directory, "xenstored"), ToolstackPatience);
         Xen.Pci.Plug(Intel82574.At(Nic));
         Xen.Pci.Plug(Ich9.Sata(Sata));
         Xen.Pci.Plug(Ich9.Smbus(Smbus));
@@ -82,10 +88,11 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
     protected async Task StartBackendAsync(Func<XenHost, XenHost>? change = null, BackendSettings? settings = null)
     {
         _host = Xen.OpenHost();
+        Quarantine = new Quarantine(_host.LastingRecords);
         _client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
         var ready = CreateTestProbe();
         Sys.EventStream.Subscribe(ready, typeof(BackendEvents.Ready));
-        _backend = Sys.StartPciBackend(_client, change?.Invoke(_host) ?? _host, settings ?? Settings);
+        _backend = Sys.StartPciBackend(_client, change?.Invoke(_host) ?? _host, Quarantine, settings ?? Settings);
         await ready.ExpectMsgAsync<BackendEvents.Ready>(Patience);
     }
 

@@ -20,7 +20,7 @@ public class FailureTests : BackendTest
     public async Task A_xenstored_that_goes_away_and_comes_back_costs_no_guest_anything()
     {
         var guest = await ConnectedGuestAsync("web", Nic);
-        await Xen.XenStored.RestartAsync(keepState: true);
+        await Xen.RestartXenStoredAsync();
         Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
 
         var next = await ConnectedGuestAsync("lab", Edu);

@@ -1,3 +1,5 @@
+using XenPciBack.Simulation.Faults;
+
 namespace XenPciBack.Actors.Tests;
 
 /// <summary>Message interrupts from the guest's page to the hypervisor's table of PIRQs, and back off it at every end.</summary>
@@ -45,8 +47,7 @@ public class InterruptTests : BackendTest
     {
         var guest = await ConnectedGuestAsync("web", Nic);
         await TurnOnMemoryAsync(guest);
-        Xen.Pirqs.FailNextMapping(0);
-        Xen.Pirqs.FailNextMapping(28);
+        Xen.Faults.Arm(FaultPoint.PirqMap, nth: 2, errno: 28);
         var answer = await EnableMsixAsync(guest, 0, 1);
         Assert.Equal((-28, unchecked((uint)-28), 0), (answer.Error, answer.Value, Xen.Pirqs.Mapped));
         Assert.Equal([0, 0], answer.Vectors.Select(v => (int)v));

@@ -2,6 +2,7 @@ using Akka.TestKit;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
 using XenPciBack.Simulation;
+using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Guests;
 using XenPciBack.Simulation.Pci.Devices;
 
@@ -30,8 +31,8 @@ public class RecoveryTests : BackendTest
         return (guest, events);
     }
 
-    private static IEnumerable<string> Steps(SimulatedGuest guest) =>
-        guest.Frontend.Questions.Select(question => $"{question.Command}/{question.Channel} at {question.Bus:x2}:{question.DevFn:x2}");
+    private static string[] Steps(SimulatedGuest guest) =>
+        [.. guest.Frontend.Questions.Select(question => $"{question.Command}/{question.Channel} at {question.Bus:x2}:{question.DevFn:x2}")];
 
     [Fact]
     public async Task A_driver_that_can_recover_keeps_its_guest_alive()
@@ -156,6 +157,24 @@ public class RecoveryTests : BackendTest
         await Xen.ShutDownGuestAsync(guest);
         await EventuallyAsync("nothing", () => Xen.HeldByDom0);
         Assert.False(guest.IsCrashed);
+    }
+
+    [Fact]
+    public async Task A_recovery_cut_short_by_a_failure_begins_anew()
+    {
+        using var think = new ManualResetEventSlim();
+        var (guest, events) = await GuestWithDriverAsync(question =>
+        {
+            think.Wait(Patience);
+            return question.Command == 6 ? CanRecover : Recovered;
+        });
+        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
+        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
+        Xen.Faults.Arm(FaultPoint.ConfigRead, FaultKind.Bug, device: Card);
+        Assert.Equal(0x0200_0000u, await ReadConfigAsync(guest, 0, 0x08, 4));
+        think.Set();
+        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
+        Assert.Equal(["6/1 at 00:00", "8/1 at 00:00", "7/1 at 00:00"], Steps(guest)[^3..]);
     }
 
     [Fact]

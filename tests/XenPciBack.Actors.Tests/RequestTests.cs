@@ -45,6 +45,7 @@ public class RequestTests : BackendTest
     [Fact]
     public async Task A_device_that_has_been_pulled_out_is_not_found_and_the_others_answer()
     {
+        await RestartBackendAsync(Settings with { Aer = Settings.Aer with { Response = AerResponse.Report } });
         var guest = await ConnectedGuestAsync("web", Nic, Edu);
         Xen.Pci[Nic].IsPresent = false;
         Assert.Equal(-1, (await guest.Frontend.ReadConfigAsync(0, 0, 0, 0x08, 4)).Error);

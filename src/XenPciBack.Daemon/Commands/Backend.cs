@@ -19,6 +19,7 @@ internal static class Backend
     /// <param name="faults">Null on a real host.</param>
     public static IHost Build(DaemonSettings settings, XenHost host, XenStoreClient client, FaultInjector? faults = null)
     {
+        var quarantine = new Quarantine(host.LastingRecords);
         var builder = Microsoft.Extensions.Hosting.Host.CreateEmptyApplicationBuilder(null);
         builder.Logging.ClearProviders();
         builder.Services.AddSingleton<IHostLifetime, CommandLifetime>();
@@ -29,9 +30,9 @@ internal static class Backend
                 loggers.ClearLoggers();
                 loggers.AddLogger<SerilogAkkaLogger>();
             })
-            .AddPciBackend(client, host, settings.Backend)
+            .AddPciBackend(client, host, quarantine, settings.Backend)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
-        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, new Quarantine(host.LastingRecords), faults, services.GetRequiredService<IRequiredActor<PciBackend>>()));
+        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, services.GetRequiredService<IRequiredActor<PciBackend>>()));
         client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message);
         client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
         return builder.Build();

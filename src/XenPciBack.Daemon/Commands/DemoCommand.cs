@@ -10,6 +10,7 @@ using XenPciBack.Daemon.Demo;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Protocol;
 using XenPciBack.Simulation;
+using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Guests;
 using XenPciBack.XenStore;
 
@@ -27,7 +28,7 @@ internal static class DemoCommand
         var socket = new Option<string?>("--xenstored-socket") { Description = "Where the embedded xenstored listens (default: a new directory under the temporary one)", HelpName = "PATH" };
         var config = new Option<string?>("--config") { Description = "Settings that override the built-in ones", HelpName = "FILE" };
         var fault = new Option<string?>("--fault") { Description = "Let something break once the guests are connected; xenpciback fault does it later", HelpName = "NAME" };
-        fault.AcceptOnlyFromAmong([.. Faults.All.Select(known => known.Name)]);
+        fault.AcceptOnlyFromAmong([.. FaultCatalogue.All.Select(known => known.Name)]);
         var command = new Command("demo", $"Serve three guests of an embedded Xen host, on any machine. Faults:\n{FaultCommand.Catalogue}") { once, fault, socket, config };
         command.SetAction((parse, stop) => RunAsync(parse.GetValue(once), parse.GetValue(fault), parse.GetValue(socket), parse.GetValue(config), stop));
         return command;
@@ -105,8 +106,8 @@ internal static class DemoCommand
 
     private static async Task<(string? Injected, string? Error)> InjectAsync(SimulatedXenHost xen, string name)
     {
-        if (Faults.Find(name) is not { } fault) return (null, $"there is no fault '{name}'; known are:\n{FaultCommand.Catalogue}");
-        return await Faults.InjectAsync(xen, fault) is { } injected ? (injected, null) : (null, "no guest with a device is left");
+        if (FaultCatalogue.Find(name) is not { } fault) return (null, $"there is no fault '{name}'; known are:\n{FaultCommand.Catalogue}");
+        return await FaultCatalogue.InjectAsync(xen, fault) is { } injected ? (injected, null) : (null, "no guest with a device is left");
     }
 
     /// <summary>Lets the fault happen, and looks for what became of the guests.</summary>
@@ -118,7 +119,7 @@ internal static class DemoCommand
         using var reading = CancellationTokenSource.CreateLinkedTokenSource(stop);
         reading.CancelAfter(TimeSpan.FromSeconds(3));
         await ReadConfigAsync(xen, reading.Token);
-        foreach (var guest in before)
+        foreach (var guest in before.Union(xen.Guests))
         {
             var row = $"guest {guest.Name} (domain {guest.Id})";
             if (!xen.Guests.Contains(guest)) Console.WriteLine($"{row} is gone.");

@@ -1,6 +1,6 @@
 using System.CommandLine;
 using XenPciBack.Daemon.Control;
-using XenPciBack.Simulation;
+using XenPciBack.Simulation.Faults;
 
 namespace XenPciBack.Daemon.Commands;
 
@@ -8,12 +8,12 @@ namespace XenPciBack.Daemon.Commands;
 internal static class FaultCommand
 {
     /// <summary>The names and what they do, a line each.</summary>
-    public static string Catalogue => string.Join('\n', Faults.All.Select(fault => $"  {fault.Name,-18} {fault.Description}"));
+    public static string Catalogue => string.Join('\n', FaultCatalogue.All.Select(fault => $"  {fault.Name,-18} {fault.Description}"));
 
     public static Command Create()
     {
         var name = new Argument<string>("NAME") { Description = "The fault" };
-        name.AcceptOnlyFromAmong([.. Faults.All.Select(fault => fault.Name)]);
+        name.AcceptOnlyFromAmong([.. FaultCatalogue.All.Select(fault => fault.Name)]);
         var socket = new Option<string>("--socket") { Description = "The demo's control socket, which it prints at its start", HelpName = "PATH", Required = true };
         var command = new Command("fault", $"Let something break on the embedded host of a running demo:\n{Catalogue}") { name, socket };
         command.SetAction((parse, stop) => RunAsync(parse.GetValue(socket)!, parse.GetValue(name)!, stop));

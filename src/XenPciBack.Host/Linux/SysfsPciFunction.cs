@@ -142,7 +142,8 @@ internal sealed class SysfsPciFunction : IPciFunction
     private static PciOpError Outcome(int moved, int size) => moved switch
     {
         _ when moved == size => PciOpError.Success,
-        -Errnos.ENODEV or -Errnos.EIO => PciOpError.DeviceNotFound,
+        // The file outlives the device, for whoever has it open.
+        -Errnos.ENODEV => PciOpError.DeviceNotFound,
         < 0 => (PciOpError)moved,
         _ => PciOpError.OperationFailed,
     };

@@ -1,6 +1,6 @@
 namespace XenPciBack.Protocol.Aer;
 
-/// <summary>How fast the correctable errors of one device come: counted in windows that begin with an error.</summary>
+/// <summary>How fast the errors of one device and severity come: counted in windows that begin with an error.</summary>
 /// <param name="Count">Errors in the present window.</param>
 public sealed record ErrorRate(TimeSpan Began, long Count)
 {

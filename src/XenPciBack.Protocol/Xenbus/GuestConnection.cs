@@ -45,6 +45,10 @@ public sealed record GuestConnection
 
     // Devices being opened, and the state to write once they all are.
     private ImmutableArray<Export> Opening { get; init; } = [];
+
+    /// <summary>Devices are being opened; <see cref="Slots"/> is not what it is about to be.</summary>
+    public bool IsOpening => !Opening.IsEmpty;
+
     private XenbusState AfterOpening { get; init; }
 
     // Page and port of a guest that an earlier daemon had connected; taken up again once its devices are open.

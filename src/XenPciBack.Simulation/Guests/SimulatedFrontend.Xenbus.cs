@@ -27,15 +27,19 @@ public sealed partial class SimulatedFrontend
                 await _storeChanged.Reader.ReadAsync(_stopping.Token).ConfigureAwait(false);
                 _ownWatch!.Accept();
                 _backendWatch?.Accept();
-                await LookAsync().ConfigureAwait(false);
+                try
+                {
+                    await LookAsync().WaitAsync(_stopping.Token).ConfigureAwait(false);
+                }
+                catch (XenStoreConnectionLostException)
+                {
+                    // Linux waits for its xenstore however long that takes.
+                    Wake();
+                }
             }
         }
         catch (Exception e) when (_stopping.IsCancellationRequested && e is OperationCanceledException or ObjectDisposedException)
         {
-        }
-        catch (XenStoreConnectionLostException)
-        {
-            // The domain is gone, and its connection with it.
         }
     }
 

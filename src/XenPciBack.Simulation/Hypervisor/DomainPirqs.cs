@@ -12,7 +12,6 @@ public sealed class DomainPirqs
     private readonly Lock _lock = new();
     private readonly Dictionary<(DomainId Domain, Pirq Pirq), HostBdf> _mapped = [];
     private readonly Dictionary<(DomainId Domain, HostBdf Function), ImmutableArray<Pirq>> _onRecord = [];
-    private readonly Queue<int> _failures = new();
 
     /// <summary>The top of every domain's range, from which Xen hands them out downwards. Its option extra_guest_irqs raises it.</summary>
     public int Highest { get; set; } = 55;
@@ -27,13 +26,6 @@ public sealed class DomainPirqs
     public ImmutableArray<Pirq> Of(DomainId domain)
     {
         lock (_lock) return [.. _mapped.Keys.Where(key => key.Domain == domain).Select(key => key.Pirq).OrderByDescending(pirq => pirq.Value)];
-    }
-
-    /// <summary>Fault: the next mapping fails. Called several times, so do the ones after it; 0 lets one succeed.</summary>
-    /// <param name="errno">Positive, or 0.</param>
-    public void FailNextMapping(int errno)
-    {
-        lock (_lock) _failures.Enqueue(errno);
     }
 
     /// <summary>The domain ends, and its PIRQs with it. The record stays: nobody has told the daemon yet.</summary>
@@ -58,7 +50,6 @@ public sealed class DomainPirqs
         lock (_lock)
         {
             pirq = default;
-            if (_failures.TryDequeue(out var errno) && errno != 0) return errno;
             var number = Highest;
             while (_mapped.ContainsKey((domain, new Pirq(number)))) number--;
             if (number <= 0) return Errnos.ENOSPC;

@@ -11,6 +11,9 @@ public sealed class SimulatedAerFeed : IAerFeed
     private readonly Lock _lock = new();
     private ImmutableArray<Action<AerReport>> _watchers = [];
 
+    // The host counts on while nobody listens.
+    private readonly List<AerReport> _untold = [];
+
     /// <summary>How many listen now.</summary>
     public int Watchers
     {
@@ -22,7 +25,12 @@ public sealed class SimulatedAerFeed : IAerFeed
 
     public IDisposable Watch(Action<AerReport> tell)
     {
-        lock (_lock) _watchers = _watchers.Add(tell);
+        lock (_lock)
+        {
+            _watchers = _watchers.Add(tell);
+            foreach (var report in _untold) tell(report);
+            _untold.Clear();
+        }
         return new Watcher(() =>
         {
             lock (_lock) _watchers = _watchers.Remove(tell);
@@ -35,7 +43,10 @@ public sealed class SimulatedAerFeed : IAerFeed
     public void Tell(AerReport report)
     {
         lock (_lock)
+        {
             foreach (var watcher in _watchers) watcher(report);
+            if (_watchers.IsEmpty) _untold.Add(report);
+        }
     }
 
     private sealed class Watcher(Action end) : IDisposable

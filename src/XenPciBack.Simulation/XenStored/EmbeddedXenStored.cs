@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Net.Sockets;
 using System.Text;
 using XenPciBack.Protocol.XenStoreWire;
+using XenPciBack.Simulation.Faults;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Simulation.XenStored;
@@ -29,6 +30,12 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
     /// were some. Raised under the store's lock, so it must neither wait nor use a client.
     /// </summary>
     public event Action<XenStorePath, string?>? Changed;
+
+    /// <summary>
+    /// Fault: asked about each request of a dom0 client that names an absolute path, before it is handled. What it returns is the
+    /// error that is the answer, null lets the request through; an <see cref="InjectedBugException"/> ends the client's connection. Others go on while it waits.
+    /// </summary>
+    public Func<XenStorePath, string?> Refusing { get; set; } = _ => null;
 
     /// <summary>dom0's socket; what XENSTORED_PATH has to say.</summary>
     public string SocketPath { get; }
@@ -220,6 +227,22 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
 
         void Handle(ClientConnection from, XenStoreHeader request, ReadOnlyMemory<byte> payload)
         {
+            if (from.Client.Domid == 0 && SubjectOf(payload.Span) is { } subject)
+            {
+                try
+                {
+                    if (Refusing(subject) is { } errorName)
+                    {
+                        from.QueueReply(((StoreReply)errorName).Encode(request), null);
+                        return;
+                    }
+                }
+                catch (InjectedBugException)
+                {
+                    from.Dispose();
+                    return;
+                }
+            }
             lock (_gate)
             {
                 var reply = core.Handle(from.Client, request, payload.Span);
@@ -227,6 +250,9 @@ public sealed class EmbeddedXenStored : IAsyncDisposable
             }
         }
     }
+
+    private static XenStorePath? SubjectOf(ReadOnlySpan<byte> payload) =>
+        XenStorePayload.TryTakeString(ref payload, out var text) && text.StartsWith('/') && XenStorePath.TryParse(text, out var path) ? path : null;
 
     private void Announce(XenStorePath path, byte[]? value) => Changed?.Invoke(path, value is null ? null : Encoding.UTF8.GetString(value));
 

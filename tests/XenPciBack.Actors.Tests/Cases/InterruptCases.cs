@@ -1,3 +1,4 @@
+using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Pci.Devices;
 using XenPciBack.Simulation.Toolstack;
 
@@ -106,11 +107,10 @@ public class InterruptCases : CaseTest
     {
         var guest = await ConnectedGuestAsync("web", Nic);
         await TurnOnMemoryAsync(guest);
-        Xen.Pirqs.FailNextMapping(12);
+        Xen.Faults.Arm(FaultPoint.PirqMap, errno: 12);
         var answer = await AskAsync(guest, EnableMsi);
         Assert.Equal((-5, 0u), (answer.Error, answer.Value));
-        Xen.Pirqs.FailNextMapping(0);
-        Xen.Pirqs.FailNextMapping(12);
+        Xen.Faults.Arm(FaultPoint.PirqMap, nth: 2, errno: 12);
         answer = await EnableMsixAsync(guest, 0, 1, 2);
         Assert.Equal((-12, unchecked((uint)-12), 0), (answer.Error, answer.Value, Xen.Pirqs.Mapped));
         Assert.Equal((0u, 0u, 0u), (Xen.Pci[Nic].Read(MsiControl, 2) & MsiEnable, Xen.Pci[Nic].Read(MsixControl, 2) & MsixEnable, Xen.Pci[Nic].Read(Command, 2) & IntxDisable));
