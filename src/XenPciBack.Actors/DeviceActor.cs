@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Protocol;
@@ -12,6 +13,8 @@ namespace XenPciBack.Actors;
 /// <summary>Owns one device of one guest: performs its requests one at a time, and gives the device back at the end.</summary>
 internal sealed class DeviceActor : ReceiveActor
 {
+    private static readonly TimeSpan HostResetPatience = TimeSpan.FromSeconds(5);
+
     private readonly DomainId _guest;
     private readonly AssignedDevice _device;
     private readonly IPciFunction _function;
@@ -51,7 +54,7 @@ internal sealed class DeviceActor : ReceiveActor
     }
 
     /// <summary>Give the device the registers back that its guest had set up; answered by <see cref="RecoveryInput.DeviceRestored"/>.</summary>
-    /// <param name="Reset">Reset it first; false: the host has done that.</param>
+    /// <param name="Reset">Reset it first; false: the host does that.</param>
     public sealed record Restore(bool Reset);
 
     private sealed record Restored(IActorRef Asker, string? Fault);
@@ -204,8 +207,17 @@ internal sealed class DeviceActor : ReceiveActor
 
     private string? Recover(bool reset)
     {
-        if (_config.Recover(reset) is { } fault) return fault;
+        if (_config.Recover(reset || !HostResets()) is { } fault) return fault;
         return _interrupts.Recover() is not 0 and var errno ? $"its message interrupts cannot be set up again: {Errnos.Name(errno)}" : null;
+    }
+
+    // The host speaks of a fatal error before it resets what is below the port, and does not say when it has. While it does, a read
+    // waits. A host that knows no way to reset it leaves that to us.
+    private bool HostResets()
+    {
+        for (var began = Stopwatch.GetTimestamp(); !_config.IsReset; Thread.Sleep(10))
+            if (Stopwatch.GetElapsedTime(began) > HostResetPatience) return false;
+        return true;
     }
 
     private void Fail(Lose lose)

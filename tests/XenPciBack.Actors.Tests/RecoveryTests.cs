@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Akka.TestKit;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
@@ -52,7 +53,7 @@ public class RecoveryTests : BackendTest
         var (guest, events) = await GuestWithDriverAsync(question => question.Command == 6 ? NeedsReset : Recovered);
         await TurnOnMemoryAsync(guest);
         Assert.Equal(0, (await EnableMsixAsync(guest, 0, 1)).Error);
-        // A fatal error: the host has reset everything below the port before anybody is asked.
+        // A fatal error: the host resets everything below the port.
         if (severity == AerSeverity.Fatal) Wipe();
 
         Xen.Aer.Inject(Card, severity, CompletionTimeout);
@@ -63,6 +64,35 @@ public class RecoveryTests : BackendTest
         Assert.Equal(0x0406u, Xen.Pci[Card].Read(0x04, 2) & 0x0406);
         Assert.Equal(0x8000u, Xen.Pci[Card].Read(0xA2, 2) & 0xC000);
         Assert.NotEqual(0u, Xen.Pci[Card].Read(0x10, 4) & 0xFFFF_F000);
+    }
+
+    [Fact]
+    public async Task After_a_fatal_error_the_host_resets_the_device_and_the_driver_hears_of_it_with_its_registers_back()
+    {
+        var commands = new ConcurrentQueue<uint>();
+        var (guest, events) = await GuestWithDriverAsync(question =>
+        {
+            commands.Enqueue(Xen.Pci[Card].Read(0x04, 2) & 0x0002);
+            return question.Command == 6 ? NeedsReset : Recovered;
+        });
+        await TurnOnMemoryAsync(guest);
+        Xen.Aer.Inject(Card, AerSeverity.Fatal, CompletionTimeout);
+        // The host takes its time between the two.
+        await Task.Delay(200);
+        Wipe();
+        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
+        Assert.Equal([2u, 2u, 2u], commands);
+        Assert.Equal(2u, Xen.Pci[Card].Read(0x04, 2) & 0x0002);
+        Assert.Equal(0, Xen.Pci[Card].Resets);
+    }
+
+    [Fact]
+    public async Task A_device_that_the_host_does_not_reset_after_a_fatal_error_is_reset_by_the_backend()
+    {
+        var (_, events) = await GuestWithDriverAsync(question => question.Command == 6 ? NeedsReset : Recovered);
+        Xen.Aer.Inject(Card, AerSeverity.Fatal, CompletionTimeout);
+        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
+        Assert.Equal(1, Xen.Pci[Card].Resets);
     }
 
     [Theory]

@@ -11,9 +11,9 @@ internal static class Published
     public static Task<string> DaemonAsync(TextWriter progress) => PublishAsync("src/XenPciBack.Daemon", progress);
 
     /// <summary>The xenstore client's tests, as one executable.</summary>
-    public static Task<string> XenStoreTestsAsync(TextWriter progress) => PublishAsync("tests/XenPciBack.XenStore.Tests", progress);
+    public static Task<string> XenStoreTestsAsync(TextWriter progress) => PublishAsync("tests/XenPciBack.XenStore.Tests", progress, "-p:PublishReadyToRun=true");
 
-    private static async Task<string> PublishAsync(string project, TextWriter progress)
+    private static async Task<string> PublishAsync(string project, TextWriter progress, params string[] properties)
     {
         var repository = Repository();
         // Two clones of the repository do not publish over each other.
@@ -22,7 +22,7 @@ internal static class Published
         progress.WriteLine($"publishing {project}");
         await ChildProcess.RunAsync("dotnet",
             ["publish", Path.Combine(repository, project), "-c", "Release", "-r", "linux-x64", "--self-contained",
-                "-p:PublishReadyToRun=true", "-o", folder, "-v", "quiet", "--nologo"]);
+                "-o", folder, "-v", "quiet", "--nologo", .. properties]);
         return folder;
     }
 

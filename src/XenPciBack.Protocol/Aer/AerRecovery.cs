@@ -59,7 +59,7 @@ public abstract record RecoveryEffect
     public sealed record Ask(AerStep Step, AerChannel Channel) : RecoveryEffect;
 
     /// <summary>Give the device the registers that the guest had set up.</summary>
-    /// <param name="Reset">Reset it before; false: the host has reset everything below the port already.</param>
+    /// <param name="Reset">Reset it before; false: the host resets everything below the port, which is waited for.</param>
     public sealed record RestoreDevice(bool Reset) : RecoveryEffect;
 
     /// <summary>The guest's driver goes on with the device.</summary>
@@ -74,11 +74,15 @@ public abstract record RecoveryEffect
 ///   detected --can recover--> mmio --recovered--> resume --> done
 ///   detected --needs reset--> (device reset and restored) --> slot reset --recovered--> resume --> done
 ///   detected --recovered--> resume          mmio --needs reset--> as above
-///           a fatal error: restored first, the host has reset the link
+///           a fatal error: restored before anything is asked, and not reset again, because the host resets the link
 ///   any other answer, silence, a device that cannot be restored: failed
 /// </code>
 /// </summary>
-/// <remarks>Steps: Linux Documentation/PCI/pci-error-recovery.rst; their form in the shared page: xen/interface/io/pciif.h.</remarks>
+/// <remarks>
+/// Restored before anything is asked: a driver that hears of the error lets go of its interrupts, and Xen masks the MSI-X of a function
+/// that does not decode memory for good.
+/// Steps: Linux Documentation/PCI/pci-error-recovery.rst; their form in the shared page: xen/interface/io/pciif.h.
+/// </remarks>
 public sealed record AerRecovery
 {
     private readonly AerSeverity _severity;
@@ -94,7 +98,9 @@ public sealed record AerRecovery
     private AerStep After { get; init; }
 
     public static (AerRecovery, RecoveryEffect) Begin(AerSeverity severity) =>
-        (new AerRecovery(severity), new RecoveryEffect.Ask(AerStep.Detected, severity == AerSeverity.Fatal ? AerChannel.Frozen : AerChannel.Normal));
+        severity == AerSeverity.Fatal
+            ? new AerRecovery(severity).Restore(reset: false, AerStep.Detected)
+            : new AerRecovery(severity).Ask(AerStep.Detected);
 
     public (AerRecovery Next, RecoveryEffect Effect) On(RecoveryInput input) => input switch
     {
@@ -108,9 +114,9 @@ public sealed record AerRecovery
     private (AerRecovery, RecoveryEffect) OnVerdict(int verdict) => (Step, (AerVerdict)verdict) switch
     {
         (AerStep.Resume, _) => (this, new RecoveryEffect.Succeeded()),
-        (AerStep.Detected, AerVerdict.CanRecover) => _severity == AerSeverity.Fatal ? Restore(reset: false, AerStep.MmioEnabled) : Ask(AerStep.MmioEnabled),
-        (AerStep.Detected, AerVerdict.NeedsReset) => Restore(reset: _severity != AerSeverity.Fatal, AerStep.SlotReset),
-        (AerStep.Detected, AerVerdict.Recovered) => _severity == AerSeverity.Fatal ? Restore(reset: false, AerStep.Resume) : Ask(AerStep.Resume),
+        (AerStep.Detected, AerVerdict.CanRecover) => Ask(AerStep.MmioEnabled),
+        (AerStep.Detected, AerVerdict.NeedsReset) => _severity == AerSeverity.Fatal ? Ask(AerStep.SlotReset) : Restore(reset: true, AerStep.SlotReset),
+        (AerStep.Detected, AerVerdict.Recovered) => Ask(AerStep.Resume),
         (AerStep.MmioEnabled, AerVerdict.NeedsReset) => Restore(reset: true, AerStep.SlotReset),
         (AerStep.MmioEnabled or AerStep.SlotReset, AerVerdict.Recovered) => Ask(AerStep.Resume),
         (_, AerVerdict.None or AerVerdict.NoAerDriver) => Fail($"the guest's driver has nothing to say to {NameOf(Step)}"),
@@ -125,7 +131,8 @@ public sealed record AerRecovery
         _ => "5 (recovered)",
     };
 
-    private (AerRecovery, RecoveryEffect) Ask(AerStep step) => (this with { Step = step }, new RecoveryEffect.Ask(step, AerChannel.Normal));
+    private (AerRecovery, RecoveryEffect) Ask(AerStep step) =>
+        (this with { Step = step }, new RecoveryEffect.Ask(step, step == AerStep.Detected && _severity == AerSeverity.Fatal ? AerChannel.Frozen : AerChannel.Normal));
 
     private (AerRecovery, RecoveryEffect) Restore(bool reset, AerStep after) => (this with { IsRestoring = true, After = after }, new RecoveryEffect.RestoreDevice(reset));
 

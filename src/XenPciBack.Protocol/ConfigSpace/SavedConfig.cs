@@ -10,7 +10,7 @@ namespace XenPciBack.Protocol.ConfigSpace;
 internal sealed class SavedConfig
 {
     // BARs and windows come before the command register, or the function would decode addresses that are not its own yet.
-    private const int FirstAfterCommand = 0x0C;
+    private const int FirstAfterCommand = 0x0C, FirstAfterBars = 0x28;
 
     // Device and link control in the PCI Express capability, and the second ones of its version 2; masks, severities and the control
     // word in the capability for errors. Each has its status elsewhere, so that writing it back clears nothing.
@@ -34,6 +34,10 @@ internal sealed class SavedConfig
         // The status half is write-one-to-clear and stays out of it.
         Save(Register.Command, 2);
     }
+
+    /// <summary>A BAR is not as it was, which no guest can bring about: the function has been reset.</summary>
+    public bool IsLost => _registers.Exists(register =>
+        register is { Offset: >= Register.Bar0 and < FirstAfterBars } && _function.Read(register.Offset, register.Size, out var current) == PciOpError.Success && current != register.Value);
 
     public void Restore()
     {

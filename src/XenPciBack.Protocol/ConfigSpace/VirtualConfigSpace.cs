@@ -96,6 +96,9 @@ public sealed class VirtualConfigSpace
         return notReset;
     }
 
+    /// <summary>The function has lost the host's registers.</summary>
+    public bool IsReset => _saved.IsLost;
+
     /// <summary>
     /// The function has met an error while its guest uses it, and a reset takes or has taken its registers: they come back as the host
     /// and the guest had set them up. Message interrupts are <see cref="Interrupts.MessageInterrupts.Recover"/>'s.

@@ -8,7 +8,8 @@ public sealed class DomainZero
     /// <summary>Where <see cref="MachineOptions.Mounts"/> puts the daemon.</summary>
     public const string DaemonDirectory = "/opt/xenpciback";
 
-    private const string DaemonLog = "/var/log/xenpciback.log";
+    /// <summary>What the daemon wrote since it was started.</summary>
+    public const string DaemonLog = "/var/log/xenpciback.log";
 
     /// <summary>Far beyond any command's time under emulation, with the machine's other work beside it.</summary>
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
@@ -88,6 +89,38 @@ public sealed class DomainZero
     /// <summary>What the hypervisor prints for a debug key: "i" for its interrupts, "e" for event channels, "M" for messages.</summary>
     public async Task<string> DebugKeysAsync(params IEnumerable<string> keys) =>
         await RunAsync($"xl dmesg -c > /dev/null; {string.Concat(keys.Select(key => $"xl debug-keys {key}; "))}xl dmesg");
+
+    /// <summary>
+    /// Lets dom0's kernel find errors in the registers of a device below a root port (its module aer_inject), one after the other:
+    /// each is counted before the next. After that the kernel no longer sees what QEMU reports below this port.
+    /// </summary>
+    /// <param name="uncorrectable">Bits of the Uncorrectable Error Status register.</param>
+    /// <param name="correctable">Bits of the Correctable Error Status register.</param>
+    public Task InjectErrorsAsync(string bdf, uint uncorrectable, uint correctable, int count = 1) => RunAsync($$"""
+        modprobe aer_inject
+        cat > /run/inject << 'END'
+        my ($bdf, $uncorrectable, $correctable, $count) = @ARGV;
+        my ($bus, $slot, $function) = map { hex } $bdf =~ /^....:(..):(..)\.(.)$/;
+        my @counters = map { open(my $file, '<', $_) or die "$_: $!"; $file } glob("/sys/bus/pci/devices/$bdf/aer_dev_*");
+        sub counted {
+            my $sum = 0;
+            for my $file (@counters) {
+                sysseek($file, 0, 0);
+                sysread($file, my $text, 4096);
+                $sum += $1 if $text =~ /^TOTAL_\w+ (\d+)/m;
+            }
+            return $sum;
+        }
+        open(my $injector, '>', '/dev/aer_inject') or die "/dev/aer_inject: $!";
+        for my $left (reverse(0 .. $count - 1)) {
+            my $before = counted();
+            # Four words of header log, then the PCI segment.
+            defined(syswrite($injector, pack('CCCx L L L4 L', $bus, $slot, $function, $uncorrectable, $correctable, 0, 0, 0, 0, 0))) or die "injecting: $!";
+            while ($left && counted() == $before) { select(undef, undef, undef, 0.001); }
+        }
+        END
+        perl /run/inject {{bdf}} {{uncorrectable}} {{correctable}} {{count}}
+        """, TimeSpan.FromMinutes(10));
 
     /// <summary>Guests created from now on are served by this backend; the other one is told to let go.</summary>
     public async Task UseAsync(Backend backend)

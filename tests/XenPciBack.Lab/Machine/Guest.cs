@@ -11,6 +11,9 @@ public sealed record GuestOptions
     /// <summary>What follows a BDF in xl's <c>pci=</c> list, such as <c>permissive=1</c>.</summary>
     public string DeviceOptions { get; init; } = "";
 
+    /// <summary>What xl does with the guest when it has crashed: <c>destroy</c>, <c>restart</c>, ...</summary>
+    public string OnCrash { get; init; } = "destroy";
+
     /// <summary>Further lines of xl's configuration file.</summary>
     public string Configuration { get; init; } = "";
 
@@ -33,12 +36,14 @@ public sealed class Guest : IAsyncDisposable
     private readonly DomainZero _dom0;
     private readonly CommandChannel _agent;
     private readonly GuestOptions _options;
-    private readonly Action _freeConsole;
+    private readonly MachineSocket _console;
+    private readonly Action<MachineSocket> _freeConsole;
     private bool _gone;
 
-    private Guest(DomainZero dom0, string name, int domainId, IReadOnlyList<string> bdfs, GuestOptions options, CommandChannel agent, Action freeConsole)
+    private Guest(
+        DomainZero dom0, string name, int domainId, IReadOnlyList<string> bdfs, GuestOptions options, CommandChannel agent, MachineSocket console, Action<MachineSocket> freeConsole)
     {
-        (_dom0, _options, _agent, _freeConsole) = (dom0, options, agent, freeConsole);
+        (_dom0, _options, _agent, _console, _freeConsole) = (dom0, options, agent, console, freeConsole);
         (Name, DomainId, Bdfs) = (name, domainId, bdfs);
     }
 
@@ -62,10 +67,16 @@ public sealed class Guest : IAsyncDisposable
         DomainZero dom0, string name, IReadOnlyList<string> bdfs, GuestOptions options, MachineSocket console, Action<MachineSocket> freeConsole)
     {
         await dom0.RunAsync($"{WriteConfiguration(name, bdfs, options)}\nxl create /run/{name}.cfg");
+        return await AttachAsync(dom0, name, bdfs, options, console, freeConsole);
+    }
+
+    private static async Task<Guest> AttachAsync(
+        DomainZero dom0, string name, IReadOnlyList<string> bdfs, GuestOptions options, MachineSocket console, Action<MachineSocket> freeConsole)
+    {
         var domainId = int.Parse(await dom0.RunAsync($"xl domid {name}"), CultureInfo.InvariantCulture);
         await dom0.RunAsync($"setsid /lab/guest-console $(/lab/port {console.Name}) {domainId} > /run/{name}.console 2>&1 &");
         var agent = new CommandChannel(await console.AcceptAsync(), $"guest {name}");
-        return new Guest(dom0, name, domainId, bdfs, options, agent, () => freeConsole(console));
+        return new Guest(dom0, name, domainId, bdfs, options, agent, console, freeConsole);
     }
 
     /// <summary>Runs a script of busybox's shell and returns its output; an exit code other than 0 is a <see cref="LabException"/>.</summary>
@@ -96,6 +107,17 @@ public sealed class Guest : IAsyncDisposable
 
     /// <summary>Sends packets that are answered, each within two minutes; a lost one is a <see cref="LabException"/>.</summary>
     public Task PingAsync(string other, int packets) => RunAsync($"ping -c {packets} -i 0.2 -w 120 {other}");
+
+    /// <summary>The guest that xl starts in the place of this one, which crashed. Whether it gets its devices again is not waited for.</summary>
+    public async Task<Guest> RestartedAsync()
+    {
+        await _dom0.WaitUntilAsync($"xl to have restarted guest {Name}", $"domid=$(xl domid {Name}) && [ $domid != {DomainId} ]", TimeSpan.FromMinutes(2));
+        _gone = true;
+        await _agent.DisposeAsync();
+        var next = await AttachAsync(_dom0, Name, Bdfs, _options with { AwaitDevices = false }, _console, _freeConsole);
+        await next.WaitUntilConnectedAsync();
+        return next;
+    }
 
     /// <summary>Switches the guest off from inside, and waits until xl has taken it down.</summary>
     public async Task ShutdownAsync()
@@ -141,7 +163,7 @@ public sealed class Guest : IAsyncDisposable
             vcpus = 1
             extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192{(options.Interactive ? " lab.interactive" : "")}{(options.LoadPcifront ? "" : " lab.no-pcifront")}"
             pci = [{devices}]
-            on_crash = "destroy"
+            on_crash = "{options.OnCrash}"
             {options.Configuration}
             END
             """;
@@ -166,6 +188,6 @@ public sealed class Guest : IAsyncDisposable
     {
         _gone = true;
         await _agent.DisposeAsync();
-        _freeConsole();
+        _freeConsole(_console);
     }
 }

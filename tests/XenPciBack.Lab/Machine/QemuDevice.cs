@@ -2,10 +2,16 @@ using System.Globalization;
 
 namespace XenPciBack.Lab.Machine;
 
+/// <summary>A PCIe root port of the emulated machine.</summary>
+/// <param name="Id">QEMU's id of it; its monitor commands take it.</param>
+/// <param name="Bdf">The address dom0 sees it at.</param>
+public sealed record QemuRootPort(string Id, string Bdf);
+
 /// <summary>
 /// A PCI device of the emulated machine, named as QEMU names it, with QEMU's own properties after colons:
 /// <c>e1000e</c>, <c>virtio-rng-pci:aer=on:disable-legacy=on</c>. The word <c>root-port</c> puts the device behind a
-/// PCIe root port of its own; without it the device sits directly on pcie.0, in slots 0x10, 0x11, ... in the order given,
+/// PCIe root port of its own, and <c>same-port</c> behind that of the device before it, as the next function (the first one then
+/// needs <c>multifunction=on</c>); without them the device sits directly on pcie.0, in slots 0x10, 0x11, ... in the order given,
 /// unless <c>addr=SLOT.FUNCTION</c> says otherwise.
 /// </summary>
 /// <param name="Model">QEMU's device name.</param>
@@ -29,6 +35,11 @@ public sealed record QemuDevice(string Model, string Bdf)
     /// <summary>QEMU's id of the device: dev0, dev1, ... in the order given. Its monitor commands take it.</summary>
     public string Id { get; private init; } = "";
 
+    /// <summary>The root port the device is behind, if there is one.</summary>
+    public QemuRootPort? RootPort { get; private init; }
+
+    private int Function { get; init; }
+
     /// <summary>Gives each device its place. <paramref name="specifications"/> are as described at the type.</summary>
     public static IReadOnlyList<QemuDevice> Place(IEnumerable<string> specifications)
     {
@@ -41,18 +52,27 @@ public sealed record QemuDevice(string Model, string Bdf)
             var words = specification.Trim().Split(':');
             var model = words[0];
             if (model.Length == 0) throw new LabException($"device \"{specification}\" has no name before the colon");
-            var properties = words[1..].Where(word => word != "root-port").ToList();
-            var behindRootPort = words.Contains("root-port");
+            var properties = words[1..].Where(word => word is not ("root-port" or "same-port")).ToList();
             var slot = $"{FirstSlot + index:x}";
 
             var arguments = new List<string>();
             string bdf;
-            if (behindRootPort)
+            QemuRootPort? port = null;
+            var function = 0;
+            if (words.Contains("root-port"))
             {
+                port = new QemuRootPort($"rp{index}", $"0000:00:{slot}.0");
                 // The firmware numbers the buses behind root ports in slot order, from 1.
                 bdf = $"0000:{++rootPorts:x2}:00.0";
-                arguments.AddRange(["-device", $"pcie-root-port,id=rp{index},bus=pcie.0,addr={slot},slot={rootPorts},chassis={rootPorts}"]);
-                properties.Add($"bus=rp{index}");
+                arguments.AddRange(["-device", $"pcie-root-port,id={port.Id},bus=pcie.0,addr={slot},slot={rootPorts},chassis={rootPorts}"]);
+                properties.Add($"bus={port.Id}");
+            }
+            else if (words.Contains("same-port"))
+            {
+                if (devices is not [.., { RootPort: not null } before]) throw new LabException($"device \"{specification}\": the device before it is behind no root port");
+                (port, function) = (before.RootPort, before.Function + 1);
+                bdf = $"0000:{rootPorts:x2}:00.{function}";
+                properties.AddRange([$"bus={port.Id}", $"addr=0.{function}"]);
             }
             else if (properties.Find(property => property.StartsWith("addr=", StringComparison.Ordinal)) is { } addr)
             {
@@ -66,7 +86,7 @@ public sealed record QemuDevice(string Model, string Bdf)
             }
             arguments.AddRange(Backend(model, index, properties));
             arguments.AddRange(["-device", string.Join(',', [model, $"id=dev{index}", .. properties])]);
-            devices.Add(new QemuDevice(model, bdf) { Id = $"dev{index}", Arguments = arguments });
+            devices.Add(new QemuDevice(model, bdf) { Id = $"dev{index}", RootPort = port, Function = function, Arguments = arguments });
         }
         return devices;
     }

@@ -126,7 +126,7 @@ public sealed class XenMachine : IAsyncDisposable
             "-drive", $"file={images.RootDisk},format=raw,if=none,id=root,snapshot=on", "-device", "ide-hd,drive=root,bus=ide.0",
         ];
 
-        var kernel = $"{images.Kernel} console=hvc0 loglevel=4 lab.xenstored={(options.XenStored == XenStored.C ? "xenstored" : "oxenstored")}";
+        var kernel = $"{images.Kernel} console=hvc0 loglevel=4 log_buf_len=4M lab.xenstored={(options.XenStored == XenStored.C ? "xenstored" : "oxenstored")}";
         foreach (var (index, (directory, folder)) in options.Mounts.Index())
         {
             var image = _folder[$"mount{index}.img"];
