@@ -5,12 +5,17 @@ namespace XenPciBack.Actors;
 /// <summary>
 /// Who dies of what, in one place:
 /// <code>
+///   one config access                      -> its request is answered with an error; the device goes on
+///   a guest breaks the protocol            -> that request is answered with an error, or its connection gets an error node and Closing
 ///   DeviceActor: its device is lost        -> GuestActor fails with it -> BackendSupervisor crashes that guest and quarantines the device
+///     (an uncorrectable error, gone from the host, a recovery that failed)
 ///   DeviceActor or GuestActor: a bug       -> GuestActor ends          -> BackendSupervisor starts another one, which takes the guest up
 ///                                             where it is; after MostFailures within FailureWindow the guest is left alone
 ///   AerMonitor: a bug                      -> it ends                  -> BackendSupervisor starts another one; the feed tells that what happened meanwhile
+///   xenstore, the disk of the records      -> tried again; guests that are connected are served meanwhile
+///   the whole daemon                       -> the next one takes up every guest
 /// </code>
-/// No other guest is touched by any of it.
+/// No other guest is touched by any of it. SupervisionTests tries each row in every state a guest can be in.
 /// </summary>
 internal static class Supervision
 {

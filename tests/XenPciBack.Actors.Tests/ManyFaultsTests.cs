@@ -99,6 +99,7 @@ public class ManyFaultsTests(ITestOutputHelper output) : BackendTest
         }
         foreach (var victim in ended)
         {
+            _bugs.Remove(_guests[victim]);
             var next = _guests[victim] = await Xen.CreateGuestAsync($"guest{victim}", [DeviceOf(victim)], Patient);
             await EventuallyAsync("frontend 4, backend 4, error ''", async () => next.Frontend.State == 4 ? "frontend 4, backend 4, error ''"
                 : $"{which}, {name} of guest {index}: frontend {next.Frontend.State}, backend {await ReadAsync(next, "state")}, error '{await ReadErrorAsync(next)}'");
