@@ -116,6 +116,7 @@ public sealed class ArmedFault : IDisposable
     {
         var call = Interlocked.Increment(ref _met);
         if (call < Nth || call >= Nth + Times) return 0;
+        if (call == Nth + Times - 1) _points.Disarm(this);
         Interlocked.Increment(ref _struck);
         switch (Kind)
         {
