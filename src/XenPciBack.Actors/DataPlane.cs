@@ -27,25 +27,40 @@ public sealed class SameThreadExecutorConfigurator(Config config, IDispatcherPre
     public override ExecutorService Produce(string id) => new SameThreadExecutor(id);
 }
 
-/// <summary>Runs what it is given at once; what that gives it in turn runs after it, not inside it, so that the stack stays flat.</summary>
+/// <summary>
+/// Runs what it is given at once; what that gives it in turn runs after it, not inside it, so that the stack stays flat. A mailbox that
+/// has more to do goes on before what it has given: behind a device that takes its time, messages for the guest would wait with it,
+/// because a mailbox that is to run on this thread runs on no other.
+/// </summary>
 internal sealed class SameThreadExecutor(string id) : ExecutorService(id)
 {
     [ThreadStatic] private static Queue<IRunnable>? _waiting;
-    [ThreadStatic] private static bool _running;
+    [ThreadStatic] private static IRunnable? _running;
+    [ThreadStatic] private static bool _goesOn;
 
     public override void Execute(IRunnable run)
     {
         var waiting = _waiting ??= new Queue<IRunnable>();
+        if (_running == run)
+        {
+            _goesOn = true;
+            return;
+        }
         waiting.Enqueue(run);
-        if (_running) return;
-        _running = true;
+        if (_running is not null) return;
         try
         {
-            while (waiting.TryDequeue(out var next)) next.Run();
+            while (waiting.TryDequeue(out _running))
+                do
+                {
+                    _goesOn = false;
+                    _running.Run();
+                }
+                while (_goesOn);
         }
         finally
         {
-            _running = false;
+            _running = null;
         }
     }
 
