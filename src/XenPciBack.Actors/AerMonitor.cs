@@ -41,6 +41,7 @@ internal sealed class AerMonitor : ReceiveActor
         (_host, _policies) = (host, policies);
         Receive<AerReport.Met>(met => OnError(met.Error));
         Receive<AerReport.SourceLost>(lost => _log.Warning("Errors of devices are not heard from {Source} any more: {What}", lost.Source, lost.What));
+        Receive<AerReport.RecordsLost>(lost => _log.Warning("The kernel's trace has dropped {Count} records of devices' errors; those are known by their number and status only", lost.Count));
         Receive<AerReport.SourceBack>(back => _log.Info("Errors of devices are heard from {Source} again", back.Source));
         Receive<BackendEvents.GuestChanged>(OnGuestChanged);
         Receive<BackendEvents.GuestGone>(gone => _guests.Remove(gone.Guest));

@@ -23,5 +23,8 @@ public abstract record AerReport
     /// <param name="What">The source and what is wrong with it, for an administrator.</param>
     public sealed record SourceLost(AerSource Source, string What) : AerReport;
 
+    /// <summary>The trace has dropped records that were not read in time; the counters tell of those errors, with less detail.</summary>
+    public sealed record RecordsLost(long Count) : AerReport;
+
     public sealed record SourceBack(AerSource Source) : AerReport;
 }

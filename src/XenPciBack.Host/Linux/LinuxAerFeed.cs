@@ -108,8 +108,9 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
             {
                 _trace.Read(line =>
                 {
+                    if (AerTraceLine.LostBefore(line) is > 0 and var lost) _tell(new AerReport.RecordsLost(lost));
                     if (AerTraceLine.TryParse(line) is not { } error) return;
-                    (_merge, var errors) = _merge.Traced(error, Now);
+                    (_merge, var errors) = _merge.Traced(error with { First = FirstOf(error) }, Now);
                     Tell(errors);
                 });
             }
@@ -118,6 +119,19 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
                 _trace.Dispose();
                 _trace = null;
                 Lose(AerSource.Trace, e.Message);
+            }
+        }
+
+        // The trace does not say; the function may still know.
+        private int? FirstOf(AerError error)
+        {
+            try
+            {
+                return error.IsUncorrectable ? FirstError.Of(File.ReadAllBytes($"{DirectoryOf(error.Device)}/config"), error.Status) : null;
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return null;
             }
         }
 

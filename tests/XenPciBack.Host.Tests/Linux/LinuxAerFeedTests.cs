@@ -41,6 +41,29 @@ public sealed class LinuxAerFeedTests : IDisposable
     }
 
     [Fact]
+    public void Of_two_errors_at_once_the_first_is_named_if_the_function_remembers_it()
+    {
+        var config = new byte[4096];
+        // At 0x100 the capability for errors, at 0x118 the bit that came first.
+        (config[0x100], config[0x118]) = (0x01, 18);
+        File.WriteAllBytes($"{_root.DeviceDirectory(Nic)}/config", config);
+        WithTrace();
+        using var watch = Watch();
+        Trace("0000:03:00.0 PCIe Bus Error: severity=Fatal, Completion Timeout|Malformed TLP, TLP Header=Not available");
+        Assert.Equal("fatal: Completion Timeout | Malformed TLP, first Malformed TLP", NextError().ToString());
+    }
+
+    [Fact]
+    public void Records_that_the_trace_has_dropped_are_said()
+    {
+        WithTrace();
+        using var watch = Watch();
+        _trace!.Write("CPU:1 [LOST 7 EVENTS]\n"u8);
+        _trace.Flush();
+        Assert.Equal(new AerReport.RecordsLost(7), Next());
+    }
+
+    [Fact]
     public void Without_a_trace_the_counters_tell_and_the_loss_is_said()
     {
         using var watch = Watch();
