@@ -16,8 +16,12 @@ public enum OnCrash
 }
 
 /// <summary>A guest of the simulated host.</summary>
-public sealed record SimulatedGuest(DomainId Id, string Name, SimulatedFrontend Frontend)
+public sealed class SimulatedGuest(DomainId id, string name, SimulatedFrontend frontend)
 {
+    public DomainId Id { get; } = id;
+    public string Name { get; } = name;
+    public SimulatedFrontend Frontend { get; } = frontend;
+
     private int _crashed;
 
     /// <summary>It has been crashed through the hypervisor: it runs no more.</summary>

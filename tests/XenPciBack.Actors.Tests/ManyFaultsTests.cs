@@ -33,7 +33,7 @@ public class ManyFaultsTests(ITestOutputHelper output) : BackendTest
     private readonly List<SimulatedGuest> _guests = [];
 
     // How often the actor of a guest has failed.
-    private readonly Dictionary<SimulatedGuest, int> _bugs = [];
+    private readonly Dictionary<DomainId, int> _bugs = [];
 
     protected override TimeSpan? ToolstackPatience => TimeSpan.FromMilliseconds(200);
 
@@ -70,8 +70,8 @@ public class ManyFaultsTests(ITestOutputHelper output) : BackendTest
 
         output.WriteLine($"{killed} guests were ended; held before: {before.Handles}, {before.Memory >> 10} KiB; after: {after.Handles}, {after.Memory >> 10} KiB");
         Assert.Equal(before.Handles, after.Handles);
-        // A fault that leaves a guest behind, some 40 KiB with its side of it, would come to more.
-        Assert.InRange(after.Memory - before.Memory, long.MinValue, faults * 25_000L);
+        // The error nodes in xenstore stay, as the kernel's do, about 1 KiB for each guest; the actors of one guest would be 20.
+        Assert.InRange(after.Memory - before.Memory, long.MinValue, 500_000 + faults * 2_000L);
         Assert.All(_guests, guest => Assert.Equal(0, guest.Frontend.UnansweredRequests));
     }
 
@@ -99,7 +99,7 @@ public class ManyFaultsTests(ITestOutputHelper output) : BackendTest
         }
         foreach (var victim in ended)
         {
-            _bugs.Remove(_guests[victim]);
+            _bugs.Remove(_guests[victim].Id);
             var next = _guests[victim] = await Xen.CreateGuestAsync($"guest{victim}", [DeviceOf(victim)], Patient);
             await EventuallyAsync("frontend 4, backend 4, error ''", async () => next.Frontend.State == 4 ? "frontend 4, backend 4, error ''"
                 : $"{which}, {name} of guest {index}: frontend {next.Frontend.State}, backend {await ReadAsync(next, "state")}, error '{await ReadErrorAsync(next)}'");
@@ -171,7 +171,7 @@ public class ManyFaultsTests(ITestOutputHelper output) : BackendTest
         // Less often than Supervision.MostFailures within its window for one guest, or that one is left alone.
         async Task<(string, Reach)> WithBugAsync(FaultPoint point, Func<Task<FrontendAnswer>> read)
         {
-            if (!_bugs.TryAdd(guest, 1) && ++_bugs[guest] >= Supervision.MostFailures) return ("nothing", Reach.Nobody);
+            if (!_bugs.TryAdd(guest.Id, 1) && ++_bugs[guest.Id] >= Supervision.MostFailures) return ("nothing", Reach.Nobody);
             using var bug = Xen.Faults.Arm(point, FaultKind.Bug, guest: point == FaultPoint.ConfigRead ? null : guest.Id, device: point == FaultPoint.ConfigRead ? device : null);
             Assert.Equal(0, (await read()).Error);
             await EventuallyAsync(1, () => bug.Struck);
