@@ -1,3 +1,6 @@
+using XenPciBack.Simulation.Faults;
+using XenPciBack.Simulation.Guests;
+
 namespace XenPciBack.Actors.Tests;
 
 /// <summary>What fails, and who else notices: nobody.</summary>
@@ -14,6 +17,15 @@ public class FailureTests : BackendTest
         await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(bystander, 0, 0, 4));
         GC.KeepAlive(guest);
+    }
+
+    [Fact]
+    public async Task An_answer_whose_event_could_not_be_sent_reaches_its_guest_all_the_same()
+    {
+        var guest = await Xen.CreateGuestAsync("web", [Nic], new FrontendOptions { RequestTimeout = TimeSpan.FromHours(1), PollTimeout = TimeSpan.FromHours(1) });
+        await guest.Frontend.WaitUntilConnectedAsync(Soon());
+        Xen.Faults.Arm(FaultPoint.Notify, guest: guest.Id);
+        Assert.Equal(0x10D3_8086u, (await guest.Frontend.ReadConfigAsync(0, 0, 0, 0, 4).WaitAsync(Patience)).Value);
     }
 
     [Fact]
