@@ -2,51 +2,115 @@ using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.Interrupts;
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.Slots;
 
 namespace XenPciBack.Actors;
 
 /// <summary>A device opened for one guest, with all that decides what the guest may do with it.</summary>
-/// <param name="Function">Every access through it is seen by <paramref name="Accesses"/>.</param>
-internal sealed record AssignedDevice(IPciFunction Function, ConfigPolicy Policy, VirtualConfigSpace Config, MessageInterrupts Interrupts, DeviceAccessLog Accesses)
+internal sealed class AssignedDevice
 {
+    private readonly IDeviceRecords _records;
+
+    private AssignedDevice(XenHost host, DomainId guest, bool isTakenUp, IPciFunction function, ConfigPolicy policy, DeviceRecord record)
+    {
+        (_records, Guest, IsTakenUp, Policy, Record) = (host.DeviceRecords, guest, isTakenUp, policy, record);
+        Function = Accesses.Watch(function);
+        Config = new VirtualConfigSpace(Function, policy, record);
+        Interrupts = new MessageInterrupts(Function, policy, Accesses.Watch(host.Pirqs.Of(guest, function.Bdf)), record);
+    }
+
+    public DomainId Guest { get; }
+
+    /// <summary>The guest has used it before, served by another daemon or another actor.</summary>
+    public bool IsTakenUp { get; }
+
+    /// <summary>Every access through it is seen by <see cref="Accesses"/>.</summary>
+    public IPciFunction Function { get; }
+
+    public ConfigPolicy Policy { get; }
+    public VirtualConfigSpace Config { get; }
+    public MessageInterrupts Interrupts { get; }
+    public DeviceRecord Record { get; }
+    public DeviceAccessLog Accesses { get; } = new();
+    public HostBdf Bdf => Function.Bdf;
+    public SlotCandidate Candidate => new(Bdf, Function.IsVirtualFunction, Function.Bridges);
+
     /// <summary>Blocks on sysfs and on the hypervisor.</summary>
     /// <param name="permissive">The toolstack asks for it in the device's options.</param>
     /// <param name="isTakenUp">The guest has it already, so that a quarantine comes too late.</param>
     /// <exception cref="PciFunctionUnavailableException">The device cannot be given to a guest; the message says why.</exception>
+    /// <exception cref="IOException">Its record cannot be kept.</exception>
     public static AssignedDevice Open(XenHost host, Quarantine quarantine, DevicePolicies policies, DomainId guest, HostBdf device, bool permissive, bool isTakenUp)
     {
         if (!isTakenUp && quarantine.Find(device) is { } quarantined)
             throw new PciFunctionUnavailableException(device, $"in quarantine since {quarantined.Since:u}, when guest {quarantined.Guest} had it: {quarantined.Reason}; to give it to guests again: xenpciback quarantine clear {device}");
-        var accesses = new DeviceAccessLog();
-        var function = accesses.Watch(host.Pci.Open(device));
+        foreach (var (other, function) in host.DeviceRecords.Unopened)
+            if (function == device && !(isTakenUp && other == guest))
+                TakeBack(host, policies, other, device);
+        return OpenFor(host, policies, guest, device, permissive, isTakenUp);
+    }
+
+    /// <summary>Gives back what a guest had that is gone, and whose daemon did not live to do so.</summary>
+    /// <returns>null if it had nothing but PIRQs.</returns>
+    public static DeviceActor.Released? TakeBack(XenHost host, DevicePolicies policies, DomainId guest, HostBdf device)
+    {
+        bool isWhole;
+        using (var record = host.DeviceRecords.Open(guest, device)) isWhole = record.IsComplete;
+        try
+        {
+            if (isWhole) return OpenFor(host, policies, guest, device, permissive: false, isTakenUp: true).GiveBack();
+        }
+        catch (PciFunctionUnavailableException)
+        {
+            // It has left the host, or is somebody else's by now.
+        }
+        using (var record = host.DeviceRecords.Open(guest, device))
+        {
+            record.Clear();
+            record.Keep([.. record.Mapped.Where(pirq => host.Pirqs.Of(guest, device).Unmap(pirq) != 0)]);
+            if (record.IsEmpty) host.DeviceRecords.Remove(guest, device);
+        }
+        return null;
+    }
+
+    /// <summary>Takes the device from its guest: no PIRQ left, reset, the registers as they were. Blocks, 100 ms and more.</summary>
+    public DeviceActor.Released GiveBack()
+    {
+        // First, while the device still listens: after a reset nobody would know what had been enabled.
+        var errno = Interrupts.Release();
+        var notReset = Config.Release();
+        Record.Clear();
+        if (Record.IsEmpty) _records.Remove(Guest, Bdf);
+        Close();
+        return new DeviceActor.Released(Bdf, notReset) { StillMapped = errno };
+    }
+
+    /// <summary>Leaves it with its guest, as it is.</summary>
+    public void Close()
+    {
+        Record.Dispose();
+        Function.Dispose();
+    }
+
+    private static AssignedDevice OpenFor(XenHost host, DevicePolicies policies, DomainId guest, HostBdf device, bool permissive, bool isTakenUp)
+    {
+        var function = host.Pci.Open(device);
+        DeviceRecord? record = null;
         try
         {
             var policy = policies.Of(device).Or(host.Pci.PolicyOf(device)).Or(new ConfigPolicy(permissive));
             if (InterruptLine.ObjectionTo(function, policy, out var keepSilent) is { } objection) throw new PciFunctionUnavailableException(device, objection);
             if (keepSilent) policy = policy with { KeepLineSilent = true };
-            return new AssignedDevice(function, policy, new VirtualConfigSpace(function, policy),
-                new MessageInterrupts(function, policy, accesses.Watch(host.Pirqs.Open(guest, device))), accesses);
+            record = host.DeviceRecords.Open(guest, device);
+            if (!isTakenUp) record.Clear();
+            return new AssignedDevice(host, guest, isTakenUp, function, policy, record);
         }
         catch
         {
+            record?.Dispose();
             function.Dispose();
             throw;
-        }
-    }
-
-    public HostBdf Bdf => Function.Bdf;
-
-    public SlotCandidate Candidate => new(Bdf, Function.IsVirtualFunction, Function.Bridges);
-
-    /// <summary>Takes the device from its guest: no PIRQ left, reset, the registers as they were. Blocks, 100 ms and more.</summary>
-    public DeviceActor.Released GiveBack()
-    {
-        using (Function)
-        {
-            // First, while the device still listens: after a reset nobody would know what had been enabled.
-            var errno = Interrupts.Release();
-            return new DeviceActor.Released(Bdf, Config.Release()) { StillMapped = errno };
         }
     }
 }

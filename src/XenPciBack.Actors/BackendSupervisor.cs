@@ -35,6 +35,9 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     // What guests were told of their devices and have not seen through yet: the next actor of a guest whose actor fails hears of it again.
     private readonly Dictionary<(DomainId Guest, HostBdf Device), AerMonitor.Act> _unsettled = [];
 
+    // Devices of guests that ended without their daemon, which are being given back.
+    private readonly HashSet<(DomainId Guest, HostBdf Device)> _takingBack = [];
+
     // When the actor of a guest failed, the latest last.
     private readonly Dictionary<BackendDirectory, List<long>> _failures = [];
 
@@ -70,6 +73,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private sealed record GuestCrashed(DeviceLostException Cause, string? Fault, TimeSpan Took);
     private sealed record RecordLoss(BackendDirectory Directory, string Text);
     private sealed record LossNotRecorded(RecordLoss Loss, string Fault);
+    private sealed record TakenBack(DomainId Guest, HostBdf Device, DeviceActor.Released? Released, string? Fault);
     private sealed record DetachEnded(DomainId Guest, HostBdf Device, string? Fault);
     private sealed record Quarantined(QuarantinedDevice Device, string? Fault, bool IsFirstTry);
     private sealed record RecordAgain(QuarantinedDevice Device);
@@ -98,6 +102,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<GuestCrashed>(OnGuestCrashed);
         Receive<DeviceActor.Released>(released => released.Log(_log));
         Receive<DetachEnded>(OnDetachEnded);
+        Receive<TakenBack>(OnTakenBack);
         Receive<Quarantined>(OnQuarantined);
         Receive<RecordAgain>(again => Record(again.Device, isFirstTry: false));
         Receive<RecordLoss>(Write);
@@ -168,8 +173,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         foreach (var directory in listed.Directories)
             if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
                 Serve(directory);
-        foreach (var (guest, function) in _host.Pirqs.Forget(IsServed))
-            _log.Info("{Bdf}: PIRQs unmapped that guest {DomId} has left behind", function, guest);
+        foreach (var (guest, function) in _host.DeviceRecords.Unopened)
+            if (!IsServed(guest)) TakeBack(guest, function);
         if (!_ready)
         {
             _ready = true;
@@ -199,6 +204,22 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _quarantine, _settings, _lost.GetValueOrDefault(directory.Guest), errors), directory.ActorName));
         _guests[directory] = guest;
         if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
+    }
+
+    /// <summary>The guest is gone, and the daemon that served it did not live to give its device back.</summary>
+    private void TakeBack(DomainId guest, HostBdf function)
+    {
+        if (!_takingBack.Add((guest, function))) return;
+        Task.Run(() => AssignedDevice.TakeBack(_host, _settings.Devices, guest, function))
+            .PipeTo(Self, success: released => new TakenBack(guest, function, released, null), failure: e => new TakenBack(guest, function, null, e.Message));
+    }
+
+    private void OnTakenBack(TakenBack back)
+    {
+        _takingBack.Remove((back.Guest, back.Device));
+        if (back.Fault is null) _log.Info("{Bdf} taken back from guest {DomId}, which ended while nobody served it", back.Device, back.Guest);
+        else _log.Error("{Bdf} cannot be taken back from guest {DomId}, which is gone: {Fault}", back.Device, back.Guest, back.Fault);
+        back.Released?.Log(_log);
     }
 
     private void SwitchTrace(ImmutableArray<TraceSink> sinks)

@@ -49,34 +49,29 @@ internal sealed class ConnectionStore(XenStoreClient client, BackendDirectory di
         if (_frontendWatch is not null) await _frontendWatch.DisposeAsync().ConfigureAwait(false);
     }
 
+    // All that is there is asked for at once: a guest taken up waits for it.
     private async Task<BackendNodes?> ReadBackendAsync(XenStoreTransaction tx)
     {
-        if (!await client.ExistsAsync(directory.Path, tx).ConfigureAwait(false)) return null;
-        Task<string?> Read(string name) => client.ReadAsync(directory.Path / name, tx);
+        if (await client.ListAsync(directory.Path, tx).ConfigureAwait(false) is not { } names) return null;
+        var reads = names.Where(BackendNodes.Knows).ToDictionary(name => name, name => client.ReadAsync(directory.Path / name, tx));
+        // Other domains cannot read it; libxl has its backends in dom0.
+        var guestType = directory.Backend == DomainId.Zero ? client.ReadAsync(directory.GuestTypePath, tx) : Task.FromResult<string?>(null);
+        await Task.WhenAll(reads.Values.Append(guestType)).ConfigureAwait(false);
+        string? Read(string name) => reads.TryGetValue(name, out var read) ? read.Result : null;
 
-        var count = await Read("num_devs").ConfigureAwait(false);
-        var devices = ImmutableArray.CreateBuilder<DeviceNodes>();
-        if (int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number <= BackendNodes.MostDevices)
-            for (var i = 0; i < number; i++)
-                devices.Add(new DeviceNodes(i,
-                    await Read($"dev-{i}").ConfigureAwait(false), await Read($"state-{i}").ConfigureAwait(false), await Read($"vdev-{i}").ConfigureAwait(false),
-                    await Read($"opts-{i}").ConfigureAwait(false)));
-
-        var roots = ImmutableArray.CreateBuilder<string?>();
-        if (int.TryParse(await Read("root_num").ConfigureAwait(false), NumberStyles.None, CultureInfo.InvariantCulture, out var rootCount) && rootCount <= BackendNodes.MostRoots)
-            for (var i = 0; i < rootCount; i++)
-                roots.Add(await Read($"root-{i}").ConfigureAwait(false));
-
-        return new BackendNodes(
-            await Read("frontend").ConfigureAwait(false), await Read("frontend-id").ConfigureAwait(false),
-            await Read("online").ConfigureAwait(false), await Read("state").ConfigureAwait(false), count, devices.ToImmutable())
+        var count = Read("num_devs");
+        return new BackendNodes(Read("frontend"), Read("frontend-id"), Read("online"), Read("state"), count,
+            [.. Indices(count, BackendNodes.MostDevices).Select(i => new DeviceNodes(i, Read($"dev-{i}"), Read($"state-{i}"), Read($"vdev-{i}"), Read($"opts-{i}")))])
         {
-            GuestName = await Read("domain").ConfigureAwait(false),
-            Roots = roots.ToImmutable(),
-            // Other domains cannot read it; libxl has its backends in dom0.
-            GuestType = directory.Backend == DomainId.Zero ? await client.ReadAsync(directory.GuestTypePath, tx).ConfigureAwait(false) : null,
+            GuestName = Read("domain"),
+            Roots = [.. Indices(Read("root_num"), BackendNodes.MostRoots).Select(i => Read($"root-{i}"))],
+            GuestType = guestType.Result,
         };
     }
+
+    /// <summary>0 to <paramref name="count"/> - 1; none if that is no number, or a senseless one.</summary>
+    private static IEnumerable<int> Indices(string? count, int most) =>
+        int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number <= most ? Enumerable.Range(0, number) : [];
 
     private async Task<FrontendNodes?> ReadFrontendAsync(XenStorePath path)
     {
@@ -85,8 +80,9 @@ internal sealed class ConnectionStore(XenStoreClient client, BackendDirectory di
         // The state first: a guest writes it after the nodes it speaks of.
         var state = await Read("state").ConfigureAwait(false);
         if (state is null && !await client.ExistsAsync(path).ConfigureAwait(false)) return null;
-        return new FrontendNodes(state,
-            await Read("pci-op-ref").ConfigureAwait(false), await Read("event-channel").ConfigureAwait(false), await Read("magic").ConfigureAwait(false));
+        var (reference, port, magic) = (Read("pci-op-ref"), Read("event-channel"), Read("magic"));
+        await Task.WhenAll(reference, port, magic).ConfigureAwait(false);
+        return new FrontendNodes(state, reference.Result, port.Result, magic.Result);
     }
 
     private async Task WatchFrontendAsync(XenStorePath state)

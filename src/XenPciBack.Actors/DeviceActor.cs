@@ -15,7 +15,6 @@ internal sealed class DeviceActor : ReceiveActor
 {
     private static readonly TimeSpan HostResetPatience = TimeSpan.FromSeconds(5);
 
-    private readonly DomainId _guest;
     private readonly AssignedDevice _device;
     private readonly IPciFunction _function;
     private readonly VirtualConfigSpace _config;
@@ -34,7 +33,7 @@ internal sealed class DeviceActor : ReceiveActor
 
     // Done whenever nobody else has the function.
     private Task _free = Task.CompletedTask;
-    private bool _isFresh = true;
+    private bool _isFresh;
 
     // Read from the device when a trace first asks for names.
     private RegisterNames? _names;
@@ -59,6 +58,9 @@ internal sealed class DeviceActor : ReceiveActor
 
     private sealed record Restored(IActorRef Asker, string? Fault);
 
+    /// <summary>What the guest is being helped over, so that it is known to whoever takes the guest up; null: nothing any more.</summary>
+    public sealed record Remember(AerSeverity? Error);
+
     /// <summary>The device can be used no longer: the actor fails with a <see cref="DeviceLostException"/>.</summary>
     public sealed record Lose(string Reason);
 
@@ -80,11 +82,11 @@ internal sealed class DeviceActor : ReceiveActor
         }
     }
 
-    public DeviceActor(DomainId guest, AssignedDevice device)
+    public DeviceActor(AssignedDevice device)
     {
-        (_function, _policy, _config, _interrupts, _accesses) = device;
-        (_guest, _device) = (guest, device);
-        _log = Context.GetLogger().WithContext("Guest", guest.Value).WithContext("Device", _function.Bdf.ToString());
+        (_function, _policy, _config, _interrupts, _accesses) = (device.Function, device.Policy, device.Config, device.Interrupts, device.Accesses);
+        (_device, _isFresh) = (device, !device.IsTakenUp);
+        _log = Context.GetLogger().WithContext("Guest", device.Guest.Value).WithContext("Device", _function.Bdf.ToString());
         Serving();
     }
 
@@ -92,6 +94,7 @@ internal sealed class DeviceActor : ReceiveActor
     {
         Receive<PciRequest>(request => Sender.Tell(Perform(request)));
         Receive<TracedRequest>(traced => Sender.Tell(PerformTraced(traced)));
+        Receive<Remember>(remember => _device.Record.UnsettledError = remember.Error);
         Receive<Restore>(restore => BringBack(restore.Reset));
         Receive<Lose>(Fail);
         Receive<Release>(_ => GiveBack());
@@ -116,8 +119,8 @@ internal sealed class DeviceActor : ReceiveActor
         ReceiveAny(message => _waiting.Enqueue((message, Sender)));
     }
 
-    public static Props Props(DomainId guest, AssignedDevice device) =>
-        Akka.Actor.Props.Create(() => new DeviceActor(guest, device)).WithDispatcher(DataPlane.DispatcherId);
+    public static Props Props(AssignedDevice device) =>
+        Akka.Actor.Props.Create(() => new DeviceActor(device)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PreStart()
     {
@@ -132,7 +135,7 @@ internal sealed class DeviceActor : ReceiveActor
     {
         // Stopped without a release: the daemon is ending, or an actor has failed. The guest may go on using the device, and the
         // next daemon or actor takes it up as it is, so nothing is reset.
-        if (!_handedOver && _lost is not { IsTaken: true }) _function.Dispose();
+        if (!_handedOver && _lost is not { IsTaken: true }) _device.Close();
     }
 
     private TracedAnswer PerformTraced(TracedRequest traced)
@@ -222,7 +225,9 @@ internal sealed class DeviceActor : ReceiveActor
 
     private void Fail(Lose lose)
     {
-        _lost = new DeviceLostException(_guest, _device, _free, lose.Reason);
+        // Should the daemon end before the guest does.
+        _device.Record.UnsettledError = AerSeverity.Fatal;
+        _lost = new DeviceLostException(_device, _free, lose.Reason);
         throw _lost;
     }
 

@@ -6,13 +6,12 @@ namespace XenPciBack.Actors;
 /// A guest's device can be used no longer. Thrown by its actor, it takes the guest's actor along, and the supervisor ends the
 /// guest (<see cref="Supervision"/>).
 /// </summary>
-/// <param name="guest">Whose device it is.</param>
 /// <param name="device">It belongs to whoever has called <see cref="Take"/>.</param>
 /// <param name="free">Done when nobody uses the device any more.</param>
 /// <param name="reason">What has happened to it, for the log and the error node.</param>
-internal sealed class DeviceLostException(DomainId guest, AssignedDevice device, Task free, string reason) : Exception($"{device.Bdf}: {reason}")
+internal sealed class DeviceLostException(AssignedDevice device, Task free, string reason) : Exception($"{device.Bdf}: {reason}")
 {
-    public DomainId Guest { get; } = guest;
+    public DomainId Guest => Device.Guest;
     public AssignedDevice Device { get; } = device;
 
     /// <summary>Somebody has taken charge of the device and will give it back; without that its actor closes it.</summary>

@@ -41,6 +41,7 @@ internal sealed partial class GuestActor
                 device.Tell(new DeviceActor.Lose($"{act.Error}; the guest has no error handling"));
                 break;
             case AerResponse.RecoverThenKill:
+                device.Tell(new DeviceActor.Remember(act.Severity));
                 if (_recoveries.TryGetValue(act.Device, out var recovery)) recovery.Tell(act);
                 else _recoveries[act.Device] = Context.ActorOf(RecoveryActor.Props(act, device));
                 break;
@@ -58,6 +59,10 @@ internal sealed partial class GuestActor
         _early.Clear();
     }
 
+    /// <summary>The daemon before this one did not live to see the guest over it.</summary>
+    private void OnErrorFromBefore(HostBdf device, AerSeverity severity) =>
+        Context.Parent.Tell(new AerMonitor.Act(_directory.Guest, device, severity, $"{severity.ToText()}, met before this daemon was started", _settings.Aer.Of(device)));
+
     private void OnDeviceGone(HostBdf device)
     {
         // There is nothing to recover.
@@ -69,6 +74,7 @@ internal sealed partial class GuestActor
     private void EndRecovery(HostBdf device)
     {
         Context.Parent.Tell(new ErrorSettled(_directory.Guest, device));
+        if (_devices.TryGetValue(device, out var actor)) actor.Tell(new DeviceActor.Remember(null));
         if (!_recoveries.Remove(device, out var recovery)) return;
         Context.Stop(recovery);
         for (var waiting = _questions.Count; waiting > 0; waiting--)

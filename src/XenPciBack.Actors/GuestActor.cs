@@ -122,7 +122,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         // Nobody is left to take them.
         foreach (var opening in _opening)
-            opening.ContinueWith(opened => opened.Result.Function.Dispose(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
+            opening.ContinueWith(opened => opened.Result.Close(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
         _page?.Unbind();
         _page?.Unmap();
         _ = _store.DisposeAsync().AsTask();
@@ -267,7 +267,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         _opening.RemoveAll(opening => opening.IsFaulted || (opening.IsCompletedSuccessfully && opening.Result == device));
         var bdf = device.Bdf;
-        _devices[bdf] = Context.ActorOf(DeviceActor.Props(_directory.Guest, device), bdf.ToString());
+        _devices[bdf] = Context.ActorOf(DeviceActor.Props(device), bdf.ToString());
+        if (device.Record.UnsettledError is { } severity) OnErrorFromBefore(bdf, severity);
         OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
         if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
             _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);

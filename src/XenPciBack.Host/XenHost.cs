@@ -5,6 +5,8 @@ public sealed record XenHost(IGrantTable Grants, IEventChannels EventChannels, I
 {
     public required IToolstack Toolstack { get; init; }
 
+    public required IDeviceRecords DeviceRecords { get; init; }
+
     /// <summary>What outlives the host's uptime as well.</summary>
     public required IRecords LastingRecords { get; init; }
 

@@ -37,6 +37,9 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public SimulatedAerFeed Aer { get; } = new();
     public MemoryRecords LastingRecords { get; } = new();
 
+    /// <summary>What daemons have put on record of their guests' devices.</summary>
+    public MemoryDeviceRecords DeviceRecords { get; } = new();
+
     /// <summary>What goes wrong with the calls of every daemon that opens this host.</summary>
     public FaultPoints Faults { get; } = new();
 
@@ -74,6 +77,7 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public XenHost OpenHost() => new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci, Aer)
     {
         Toolstack = Toolstack,
+        DeviceRecords = DeviceRecords.OfOneDaemon(),
         LastingRecords = LastingRecords,
     }.WithFaults(Faults);
 

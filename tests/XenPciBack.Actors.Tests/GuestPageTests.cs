@@ -24,6 +24,7 @@ public sealed class GuestPageTests : IDisposable
         _host = new(new SimulatedGrantTable(grants), new SimulatedEventChannels(ports), new SimulatedHypervisor(_ => true), new SimulatedGuestPirqs(new DomainPirqs(), pci), pci, new SimulatedAerFeed())
         {
             Toolstack = null!,
+            DeviceRecords = null!,
             LastingRecords = new MemoryRecords(),
         };
         _page = GuestPage.Connect(_host, Guest, grants.Grant(Guest, _guestPage), ports.Allocate(Guest).Number, () => { }, _time);

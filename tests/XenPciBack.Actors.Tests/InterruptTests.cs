@@ -64,29 +64,4 @@ public class InterruptTests : BackendTest
         await EventuallyAsync("nothing", () => Xen.HeldByDom0);
         Assert.Equal(0u, Xen.Pci[Nic].Read(0xA2, 2) & 0x8000);
     }
-
-    [Fact]
-    public async Task A_restarted_daemon_knows_what_the_guest_has_enabled()
-    {
-        var guest = await ConnectedGuestAsync("web", Nic);
-        await TurnOnMemoryAsync(guest);
-        await EnableMsixAsync(guest, 0, 1, 2);
-        await StopBackendAsync();
-        await StartBackendAsync();
-        await EventuallyAsync(-114, async () => (await EnableMsixAsync(guest, 0)).Error);
-        Assert.Equal(3, Xen.Pirqs.Of(guest.Id).Length);
-        Assert.Equal(0, (await AskAsync(guest, DisableMsix)).Error);
-        Assert.Equal(0, Xen.Pirqs.Mapped);
-    }
-
-    [Fact]
-    public async Task What_a_guest_left_while_no_daemon_ran_is_unmapped_at_the_next_start()
-    {
-        var guest = await ConnectedGuestAsync("web", Nic);
-        await AskAsync(guest, EnableMsi);
-        await StopBackendAsync();
-        await Store.RemoveAsync(BackendOf(guest));
-        await StartBackendAsync();
-        await EventuallyAsync(0, () => Xen.Pirqs.Mapped);
-    }
 }

@@ -17,6 +17,7 @@ public class SupervisionTests : BackendTest
     private const uint CompletionTimeout = 1 << 14;
     private const uint UnknownRequest = 77;
     private const int Connected = 4, Closed = 6;
+    private const uint Detected = 6;
     private const int NeedsReset = 3, Recovered = 5;
 
     // Read from the device at each request, unlike its identity.
@@ -98,8 +99,6 @@ public class SupervisionTests : BackendTest
         Failure.AccessFails or Failure.DeviceGone or Failure.DeviceActorFails or Failure.GuestActorFails or Failure.GuestBreaksProtocol => IsServed(guest) && guest != Guest.Restoring,
         // The toolstack is at the guest's directory itself, and the backend waits for something else.
         Failure.StoreRefuses => guest is not (Guest.Attaching or Guest.Detaching),
-        // What a daemon was restoring when it ended is on no record yet.
-        Failure.DaemonEnds => guest != Guest.Restoring,
         _ => true,
     };
 
@@ -114,13 +113,13 @@ public class SupervisionTests : BackendTest
     {
         Xen.OnCrash = OnCrash.Preserve;
         foreach (var card in (HostBdf[])[Card, Second]) Xen.Pci.Plug(Intel82574.At(card).Resettable());
-        var recovering = Settings.Aer with { Response = AerResponse.RecoverThenKill, StepPatience = TimeSpan.FromHours(1) };
-        if (state is Guest.Asked or Guest.Restoring) await RestartBackendAsync(Settings with { Aer = recovering });
+        var settings = state is Guest.Asked or Guest.Restoring ? Settings with { Aer = Settings.Aer with { Response = AerResponse.RecoverThenKill, StepPatience = TimeSpan.FromHours(1) } } : Settings;
+        await RestartBackendAsync(settings);
         await using var others = await BystandersAsync();
         await using var scene = await SetAsync(state, device);
         var before = MessagesOf(scene.Guest);
 
-        await LetFailAsync(failure, scene);
+        await LetFailAsync(failure, scene, settings);
 
         if (state == Guest.Crashed || IsEnd(state, failure))
         {
@@ -154,11 +153,13 @@ public class SupervisionTests : BackendTest
 
     private async Task<Scene> SetAsync(Guest state, Device device)
     {
+        var driver = new TaskCompletionSource<int?>();
+        if (state != Guest.Asked) driver.SetResult(NeedsReset);
         var guest = await Xen.CreateGuestAsync("victim", state == Guest.Detaching ? [Card, Second] : [Card], new FrontendOptions
         {
-            IsSilent = state == Guest.Unconnected, Driver = question => ValueTask.FromResult<int?>(state == Guest.Asked ? null : question.Command == 6 ? NeedsReset : Recovered), RequestTimeout = Patience, PollTimeout = TimeSpan.FromMilliseconds(100),
+            IsSilent = state == Guest.Unconnected, Driver = async question => question.Command == Detected ? await driver.Task : Recovered, RequestTimeout = Patience, PollTimeout = TimeSpan.FromMilliseconds(100),
         });
-        var scene = new Scene(guest);
+        var scene = new Scene(guest, driver);
         if (state == Guest.Unconnected)
         {
             await EventuallyAsync("3", () => ReadAsync(guest, "state"));
@@ -216,7 +217,7 @@ public class SupervisionTests : BackendTest
         Assert.Equal(0, done.Error);
     }
 
-    private async Task LetFailAsync(Failure failure, Scene scene)
+    private async Task LetFailAsync(Failure failure, Scene scene, BackendSettings settings)
     {
         var frontend = scene.Guest.Frontend;
         switch (failure)
@@ -258,10 +259,15 @@ public class SupervisionTests : BackendTest
                 await Xen.RestartXenStoredAsync();
                 break;
             case Failure.DaemonEnds:
-                // What its threads were at ends with it.
-                scene.LetGo();
+                var isRecovering = settings != Settings;
+                // What its threads were at ends with it; the one that resets the device is held for good.
+                if (!isRecovering) scene.LetGo();
                 await StopBackendAsync();
-                await StartBackendAsync();
+                var recovered = CreateTestProbe();
+                Sys.EventStream.Subscribe(recovered, typeof(BackendEvents.DeviceRecovered));
+                await StartBackendAsync(settings: settings);
+                scene.Driver.TrySetResult(NeedsReset);
+                if (isRecovering) await recovered.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
                 break;
         }
     }
@@ -281,11 +287,14 @@ public class SupervisionTests : BackendTest
     }
 
     /// <summary>A guest to which something is about to happen, and the calls that are held up meanwhile.</summary>
-    private sealed class Scene(SimulatedGuest guest) : IAsyncDisposable
+    private sealed class Scene(SimulatedGuest guest, TaskCompletionSource<int?> driver) : IAsyncDisposable
     {
         private readonly List<ArmedFault> _held = [];
 
         public SimulatedGuest Guest => guest;
+
+        /// <summary>What the driver will answer when it is asked about an error.</summary>
+        public TaskCompletionSource<int?> Driver => driver;
 
         public ArmedFault Hold(ArmedFault fault)
         {
@@ -301,6 +310,7 @@ public class SupervisionTests : BackendTest
         public ValueTask DisposeAsync()
         {
             LetGo();
+            driver.TrySetResult(null);
             return ValueTask.CompletedTask;
         }
     }

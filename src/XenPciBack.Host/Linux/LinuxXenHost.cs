@@ -23,10 +23,11 @@ public static class LinuxXenHost
                 return part;
             }
             var (grants, channels, hypervisor) = (Keep(XenGrantTable.Open()), Keep(XenEventChannels.Open()), Keep(XenHypervisor.Open()));
-            return new XenHost(grants, channels, hypervisor, new XenGuestPirqs(hypervisor.MapPirq, hypervisor.UnmapPirq, hypervisor.RestoreMessages, root), new SysfsPciHost(root),
+            return new XenHost(grants, channels, hypervisor, new XenGuestPirqs(hypervisor), new SysfsPciHost(root),
                 new LinuxAerFeed(new FileRecords($"{root.TrimEnd('/')}/run/xenpciback/aer"), root))
             {
                 Toolstack = new XlToolstack(),
+                DeviceRecords = new MappedDeviceRecords($"{root.TrimEnd('/')}/run/xenpciback/devices"),
                 LastingRecords = new FileRecords($"{root.TrimEnd('/')}/var/lib/xenpciback/quarantine"),
             };
         }

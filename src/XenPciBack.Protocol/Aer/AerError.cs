@@ -30,8 +30,7 @@ public sealed record AerError(HostBdf Device, AerSeverity Severity, uint Status,
     /// <summary>One line for logs and error nodes: "fatal: Malformed TLP, TLP header 4a000001 00000004 01000000 00000000".</summary>
     public override string ToString()
     {
-        var severity = Severity switch { AerSeverity.Correctable => "correctable", AerSeverity.NonFatal => "non-fatal", _ => "fatal" };
-        var what = Source == AerSource.Uevent ? "uncorrectable, status unknown" : $"{severity}: {AerStatus.Describe(Severity, Status)}";
+        var what = Source == AerSource.Uevent ? "uncorrectable, status unknown" : $"{Severity.ToText()}: {AerStatus.Describe(Severity, Status)}";
         var first = First is { } bit ? $", first {AerStatus.NameOf(Severity, bit)}" : "";
         var header = TlpHeader.IsEmpty ? "" : ", TLP header " + string.Join(' ', TlpHeader.Select(dword => dword.ToString("x8", CultureInfo.InvariantCulture)));
         var count = Count == 1 ? "" : string.Create(CultureInfo.InvariantCulture, $", {Count} times");

@@ -12,3 +12,14 @@ public enum AerSeverity
     /// <summary>The link is not reliable any more; the host resets everything below the port.</summary>
     Fatal,
 }
+
+public static class AerSeverities
+{
+    /// <summary>As logs and error nodes have it.</summary>
+    public static string ToText(this AerSeverity severity) => severity switch
+    {
+        AerSeverity.Correctable => "correctable",
+        AerSeverity.NonFatal => "non-fatal",
+        _ => "fatal",
+    };
+}

@@ -1,3 +1,4 @@
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Protocol.ConfigSpace;
@@ -19,11 +20,13 @@ internal sealed class BarField : ConfigField
     private readonly uint _value;
     private readonly uint _size;
     private readonly uint _ignoredInProbe;
-    private bool _showSize;
+    private readonly DeviceRecord _record;
+    private readonly int _resource;
 
     /// <param name="resource">Index in <see cref="IPciFunction.Resources"/>: 0..5 for BARs, <see cref="RomResource"/>.</param>
-    public BarField(IPciFunction function, int offset, int resource) : base(function, offset, 4)
+    public BarField(IPciFunction function, int offset, int resource, DeviceRecord record) : base(function, offset, 4)
     {
+        (_resource, _record) = (resource, record);
         var own = function.Resources[resource];
         var below = resource is > 0 and < RomResource ? function.Resources[resource - 1] : default;
         if (below.Is64Bit)
@@ -46,19 +49,20 @@ internal sealed class BarField : ConfigField
 
     public override PciOpError Read(out uint value)
     {
-        value = _showSize ? _size : _value;
+        value = _record.ShowsSize(_resource) ? _size : _value;
         return PciOpError.Success;
     }
 
     public override PciOpError Write(uint value)
     {
-        _showSize = (value | _ignoredInProbe) == uint.MaxValue;
-        if (!_showSize && value == _value) RestoreHardware();
+        var asksForSize = (value | _ignoredInProbe) == uint.MaxValue;
+        _record.ShowSize(_resource, asksForSize);
+        if (!asksForSize && value == _value) RestoreHardware();
         return PciOpError.Success;
     }
 
     /// <summary>The next guest starts with the address, whatever the last one asked for.</summary>
-    public void Release() => _showSize = false;
+    public void Release() => _record.ShowSize(_resource, false);
 
     private void RestoreHardware()
     {

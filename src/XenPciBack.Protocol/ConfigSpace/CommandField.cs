@@ -1,3 +1,4 @@
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Protocol.ConfigSpace;
@@ -12,17 +13,18 @@ internal sealed class CommandField : ConfigField
 
     private readonly ConfigPolicy _policy;
     private readonly PowerState _power;
-    private uint _shadow;
-    private bool _enabled;
-    private bool _busMaster;
+    private readonly DeviceRecord _record;
 
-    public CommandField(IPciFunction function, ConfigPolicy policy, PowerState power) : base(function, Register.Command, 2)
+    public CommandField(IPciFunction function, ConfigPolicy policy, PowerState power, DeviceRecord record) : base(function, Register.Command, 2)
     {
-        (_policy, _power) = (policy, power);
+        (_policy, _power, _record) = (policy, power, record);
         if (policy.KeepLineSilent) ChangeHardware(CommandBits.IntxDisable, CommandBits.IntxDisable);
-        Function.Read(Offset, Size, out _shadow);
-        // Set only if an earlier daemon has served the guest that has the function now.
-        _busMaster = (_shadow & CommandBits.Master) != 0;
+        if (record.IsComplete) return;
+        Function.Read(Offset, Size, out var hardware);
+        record.CommandShadow = hardware;
+        record.IsDecoding = false;
+        // Set only if a daemon that kept no record has served the guest that has the function now.
+        record.IsBusMaster = (hardware & CommandBits.Master) != 0;
     }
 
     public override string Rule => "decoding goes on and never off, bus mastering and MWI are the guest's, the rest is kept for the guest alone";
@@ -30,30 +32,30 @@ internal sealed class CommandField : ConfigField
     public override PciOpError Read(out uint value)
     {
         var error = Function.Read(Offset, Size, out var hardware);
-        value = (hardware & CommandBits.FromHardware) | (_shadow & ~CommandBits.FromHardware & 0xFFFF);
+        value = (hardware & CommandBits.FromHardware) | (_record.CommandShadow & ~CommandBits.FromHardware & 0xFFFF);
         return error;
     }
 
     public override PciOpError Write(uint value)
     {
         var decode = (value & CommandBits.Decoding) != 0;
-        if (decode != _enabled)
+        if (decode != _record.IsDecoding)
         {
             var error = decode ? Enable() : Disable();
             if (error != PciOpError.Success) return error;
         }
 
         var master = (value & CommandBits.Master) != 0;
-        if (master != _busMaster) SetBusMaster(master);
+        if (master != _record.IsBusMaster) SetBusMaster(master);
 
         var invalidate = (value & CommandBits.MemoryWriteInvalidate) != 0;
-        if (invalidate != ((_shadow & CommandBits.MemoryWriteInvalidate) != 0) && !SetMemoryWriteInvalidate(invalidate))
+        if (invalidate != ((_record.CommandShadow & CommandBits.MemoryWriteInvalidate) != 0) && !SetMemoryWriteInvalidate(invalidate))
             value &= ~CommandBits.MemoryWriteInvalidate;
 
-        if (_policy is { AllowInterruptControl: true, KeepLineSilent: false } && ((value ^ _shadow) & CommandBits.IntxDisable) != 0)
+        if (_policy is { AllowInterruptControl: true, KeepLineSilent: false } && ((value ^ _record.CommandShadow) & CommandBits.IntxDisable) != 0)
             ChangeHardware(CommandBits.IntxDisable, value);
 
-        _shadow = value;
+        _record.CommandShadow = value;
         return _policy.Permissive ? WritePermissive(value) : PciOpError.Success;
     }
 
@@ -64,9 +66,9 @@ internal sealed class CommandField : ConfigField
     public void Recover()
     {
         if (_policy.KeepLineSilent) ChangeHardware(CommandBits.IntxDisable, CommandBits.IntxDisable);
-        if (_enabled) Enable();
-        if (_busMaster) SetBusMaster(true);
-        if ((_shadow & CommandBits.MemoryWriteInvalidate) != 0) SetMemoryWriteInvalidate(true);
+        if (_record.IsDecoding) Enable();
+        if (_record.IsBusMaster) SetBusMaster(true);
+        if ((_record.CommandShadow & CommandBits.MemoryWriteInvalidate) != 0) SetMemoryWriteInvalidate(true);
     }
 
     private PciOpError Enable()
@@ -88,20 +90,20 @@ internal sealed class CommandField : ConfigField
         if (error != PciOpError.Success) return error;
         if (!_policy.KeepLineSilent && !MessageInterruptsEnabled() && Function.Read(Register.InterruptPin, 1, out var pin) == PciOpError.Success && pin != 0)
             ChangeHardware(CommandBits.IntxDisable, 0);
-        _enabled = true;
+        _record.IsDecoding = true;
         return PciOpError.Success;
     }
 
     private PciOpError Disable()
     {
-        _enabled = false;
-        _busMaster = false;
+        _record.IsDecoding = false;
+        _record.IsBusMaster = false;
         return ChangeHardware(CommandBits.Master, 0);
     }
 
     private void SetBusMaster(bool on)
     {
-        _busMaster = on;
+        _record.IsBusMaster = on;
         ChangeHardware(CommandBits.Master, on ? CommandBits.Master : 0);
         // Conventional PCI only: a bus master needs a share of the bus. PCIe has no latency timer.
         if (on && CapabilityList.Find(Function, CapabilityId.PciExpress) == 0

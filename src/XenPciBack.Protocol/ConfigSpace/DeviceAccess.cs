@@ -23,7 +23,7 @@ public enum DeviceAccessKind
 /// <param name="Offset">The register, or the entry of the MSI-X table.</param>
 /// <param name="Size">Bytes of the register; 0 for a mapping.</param>
 /// <param name="Value">What was read or written, or the PIRQ.</param>
-/// <param name="Error">As <see cref="IPciFunction"/> and <see cref="IPirqMap"/> have it; 0 for success.</param>
+/// <param name="Error">As <see cref="IPciFunction"/> and <see cref="IPirqs"/> have it; 0 for success.</param>
 public sealed record DeviceAccess(DeviceAccessKind Kind, int Offset, int Size, uint Value, int Error);
 
 /// <summary>What is done to one device, while somebody wants to know. Used on one thread at a time.</summary>
@@ -45,7 +45,7 @@ public sealed class DeviceAccessLog
     public IPciFunction Watch(IPciFunction function) => new WatchedFunction(function, this);
 
     /// <summary>The PIRQs as they are, but that their mapping is in this log.</summary>
-    public IPirqMap Watch(IPirqMap pirqs) => new WatchedPirqs(pirqs, this);
+    public IPirqs Watch(IPirqs pirqs) => new WatchedPirqs(pirqs, this);
 
     private sealed class WatchedFunction(IPciFunction function, DeviceAccessLog log) : IPciFunction
     {
@@ -74,10 +74,8 @@ public sealed class DeviceAccessLog
         public void Dispose() => function.Dispose();
     }
 
-    private sealed class WatchedPirqs(IPirqMap pirqs, DeviceAccessLog log) : IPirqMap
+    private sealed class WatchedPirqs(IPirqs pirqs, DeviceAccessLog log) : IPirqs
     {
-        public ImmutableArray<Pirq> Mapped => pirqs.Mapped;
-
         public int MapMsi(out Pirq pirq)
         {
             var errno = pirqs.MapMsi(out pirq);
@@ -94,6 +92,6 @@ public sealed class DeviceAccessLog
 
         public int Restore() => pirqs.Restore();
 
-        public int UnmapAll() => pirqs.UnmapAll();
+        public int Unmap(Pirq pirq) => pirqs.Unmap(pirq);
     }
 }

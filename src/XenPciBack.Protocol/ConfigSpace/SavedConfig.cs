@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Protocol.ConfigSpace;
@@ -18,25 +20,17 @@ internal sealed class SavedConfig
     private static readonly int[] ExpressControls = [0x08, 0x10], ExpressControls2 = [0x28, 0x30], ErrorControls = [0x08, 0x0C, 0x14, 0x18];
 
     private readonly IPciFunction _function;
-    private readonly List<(int Offset, int Size, uint Value)> _registers = [];
+    private readonly ImmutableArray<(int Offset, int Size, uint Value)> _registers;
 
-    public SavedConfig(IPciFunction function, ConfigPolicy policy)
+    /// <param name="record">Where they are kept. What a complete one has goes before what the function has now.</param>
+    public SavedConfig(IPciFunction function, ConfigPolicy policy, DeviceRecord record)
     {
         _function = function;
-        if (CapabilityList.Find(function, CapabilityId.PciExpress) is not 0 and var express)
-        {
-            function.Read(express + ExpressFlags, 2, out var flags);
-            foreach (var control in (flags & 0xF) >= 2 ? [.. ExpressControls, .. ExpressControls2] : ExpressControls) Save(express + control, 2);
-        }
-        if (CapabilityList.FindExtended(function, CapabilityId.ErrorReporting) is not 0 and var errors)
-            foreach (var control in ErrorControls) Save(errors + control, 4);
-        for (var offset = (policy.OpensUnknownRegisters ? function.ConfigSize : Register.HeaderEnd) - 4; offset >= FirstAfterCommand; offset -= 4) Save(offset, 4);
-        // The status half is write-one-to-clear and stays out of it.
-        Save(Register.Command, 2);
+        if (!record.IsComplete) SaveAll(policy, record);
+        _registers = record.Saved;
     }
-
     /// <summary>A BAR is not as it was, which no guest can bring about: the function has been reset.</summary>
-    public bool IsLost => _registers.Exists(register =>
+    public bool IsLost => _registers.Any(register =>
         register is { Offset: >= Register.Bar0 and < FirstAfterBars } && _function.Read(register.Offset, register.Size, out var current) == PciOpError.Success && current != register.Value);
 
     public void Restore()
@@ -46,8 +40,22 @@ internal sealed class SavedConfig
                 _function.Write(offset, size, value);
     }
 
-    private void Save(int offset, int size)
+    private void SaveAll(ConfigPolicy policy, DeviceRecord record)
     {
-        if (_function.Read(offset, size, out var value) == PciOpError.Success) _registers.Add((offset, size, value));
+        void Save(int offset, int size)
+        {
+            if (_function.Read(offset, size, out var value) == PciOpError.Success) record.Save(offset, size, value);
+        }
+
+        if (CapabilityList.Find(_function, CapabilityId.PciExpress) is not 0 and var express)
+        {
+            _function.Read(express + ExpressFlags, 2, out var flags);
+            foreach (var control in (flags & 0xF) >= 2 ? [.. ExpressControls, .. ExpressControls2] : ExpressControls) Save(express + control, 2);
+        }
+        if (CapabilityList.FindExtended(_function, CapabilityId.ErrorReporting) is not 0 and var errors)
+            foreach (var control in ErrorControls) Save(errors + control, 4);
+        for (var offset = (policy.OpensUnknownRegisters ? _function.ConfigSize : Register.HeaderEnd) - 4; offset >= FirstAfterCommand; offset -= 4) Save(offset, 4);
+        // The status half is write-one-to-clear and stays out of it.
+        Save(Register.Command, 2);
     }
 }

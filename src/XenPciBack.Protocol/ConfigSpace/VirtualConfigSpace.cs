@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Protocol.ConfigSpace;
@@ -21,19 +22,22 @@ public sealed class VirtualConfigSpace
     private readonly ConfigPolicy _policy;
     private readonly PowerState _power;
     private readonly List<ConfigField> _fields = [];
+    private readonly DeviceRecord _record;
     private readonly SavedConfig _saved;
 
     /// <param name="function">Its header type must be 0 or 1.</param>
+    /// <param name="record">A complete one is that of the guest which has the function already.</param>
     /// <exception cref="NotSupportedException">Another header type (CardBus).</exception>
-    public VirtualConfigSpace(IPciFunction function, ConfigPolicy policy)
+    public VirtualConfigSpace(IPciFunction function, ConfigPolicy policy, DeviceRecord record)
     {
-        (_function, _policy, _power) = (function, policy, new PowerState(function));
-        _saved = new SavedConfig(function, policy);
+        (_function, _policy, _power, _record) = (function, policy, new PowerState(function), record);
+        _saved = new SavedConfig(function, policy, record);
         if (policy.ReportErrors) ErrorReporting.Enable(function);
         AddHeader();
         AddBars();
         AddCapabilities();
         IgnoredQuirks = [.. policy.Quirks.Where(quirk => !Add(new QuirkField(function, quirk)))];
+        record.Finish();
     }
 
     /// <summary>Quirks without effect, because a rule or another quirk starts at the same register.</summary>
@@ -130,7 +134,7 @@ public sealed class VirtualConfigSpace
     {
         Add(new HostValueField(_function, Register.VendorId, 2, () => _function.VendorId));
         Add(new HostValueField(_function, Register.DeviceId, 2, () => _function.DeviceId));
-        Add(new CommandField(_function, _policy, _power));
+        Add(new CommandField(_function, _policy, _power, _record));
         Add(new HostValueField(_function, Register.InterruptLine, 1, () => (uint)_function.Irq & 0xFF));
         Add(new ConfigField(_function, Register.InterruptPin, 1));
         Add(new RawField(_function, Register.CacheLineSize, 1));
@@ -147,8 +151,8 @@ public sealed class VirtualConfigSpace
             1 => (2, Register.RomOfBridge),
             var other => throw new NotSupportedException($"{_function.Bdf}: header type {other} cannot be given to a guest; expected 0 (device) or 1 (bridge)"),
         };
-        for (var i = 0; i < bars; i++) Add(new BarField(_function, Register.Bar0 + 4 * i, i));
-        Add(new BarField(_function, rom, BarField.RomResource));
+        for (var i = 0; i < bars; i++) Add(new BarField(_function, Register.Bar0 + 4 * i, i, _record));
+        Add(new BarField(_function, rom, BarField.RomResource, _record));
     }
 
     private void AddCapabilities()

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Protocol.Interrupts;
@@ -16,7 +17,8 @@ public sealed class MessageInterrupts
     private const int MostBars = 6;
 
     private readonly IPciFunction _function;
-    private readonly IPirqMap _pirqs;
+    private readonly IPirqs _pirqs;
+    private readonly DeviceRecord _record;
     private readonly bool _keepLineSilent;
     private readonly int _msi;
     private readonly int _msix;
@@ -28,6 +30,9 @@ public sealed class MessageInterrupts
 
     private Kind _kind;
 
+    // On since before this daemon: a guest that asks for it once more may have been left without an answer.
+    private bool _isAnswerDue;
+
     private enum Kind
     {
         None,
@@ -35,10 +40,10 @@ public sealed class MessageInterrupts
         Msix,
     }
 
-    /// <param name="pirqs">What it has on record was mapped by an earlier daemon for the same guest, which may still use it.</param>
-    public MessageInterrupts(IPciFunction function, ConfigPolicy policy, IPirqMap pirqs)
+    /// <param name="record">The PIRQs in it were mapped by an earlier daemon for the same guest, which may still use them.</param>
+    public MessageInterrupts(IPciFunction function, ConfigPolicy policy, IPirqs pirqs, DeviceRecord record)
     {
-        (_function, _pirqs, _keepLineSilent) = (function, pirqs, policy.KeepLineSilent);
+        (_function, _pirqs, _record, _keepLineSilent) = (function, pirqs, record, policy.KeepLineSilent);
         _msi = CapabilityList.Find(function, CapabilityId.Msi);
         _msix = CapabilityList.Find(function, CapabilityId.Msix);
         _power = new PowerState(function);
@@ -49,19 +54,25 @@ public sealed class MessageInterrupts
             var bar = (int)(table & TableBar);
             _tableBar = bar < MostBars && function.Resources[bar] is { IsMemory: true, IsUsable: true } resource ? resource.Start : 0;
         }
-        _kind = pirqs.Mapped.IsEmpty ? Kind.None : IsSet(_msix, MsixEnable) ? Kind.Msix : IsSet(_msi, MsiEnable) ? Kind.Msi : Kind.None;
-        // Mapped and never enabled: the daemon before this one did not get to its answer, and the guest asks again.
-        if (_kind == Kind.None) pirqs.UnmapAll();
+        _kind = record.Mapped.IsEmpty ? Kind.None : IsSet(_msix, MsixEnable) ? Kind.Msix : IsSet(_msi, MsiEnable) ? Kind.Msi : Kind.None;
+        _isAnswerDue = _kind != Kind.None;
+        // Mapped and never enabled: the daemon before this one did not get to its answer, and its guest's request is still there.
+        if (_kind == Kind.None) UnmapAll();
     }
 
     /// <summary>Performs enable_msi, disable_msi, enable_msix or disable_msix.</summary>
-    public PciAnswer Perform(PciRequest request) => request.Code switch
+    public PciAnswer Perform(PciRequest request)
     {
-        PciOpCode.EnableMsi => EnableMsi(),
-        PciOpCode.EnableMsix => EnableMsix(request),
-        PciOpCode.DisableMsi or PciOpCode.DisableMsix => Disable(),
-        _ => throw new ArgumentException($"{request.Code} is no request about interrupts", nameof(request)),
-    };
+        var answer = request.Code switch
+        {
+            PciOpCode.EnableMsi => EnableMsi(),
+            PciOpCode.EnableMsix => EnableMsix(request),
+            PciOpCode.DisableMsi or PciOpCode.DisableMsix => Disable(),
+            _ => throw new ArgumentException($"{request.Code} is no request about interrupts", nameof(request)),
+        };
+        _isAnswerDue = false;
+        return answer;
+    }
 
     /// <summary>The guest has let go: disabled and unmapped.</summary>
     /// <returns>0, or the positive errno of what could not be unmapped.</returns>
@@ -81,14 +92,14 @@ public sealed class MessageInterrupts
 
     private PciAnswer EnableMsi()
     {
+        if (_isAnswerDue && _kind == Kind.Msi && _record.Mapped is [var due]) return new PciAnswer(PciOpError.Success, (uint)due.Value);
         if (_kind != Kind.None) return MsiRefused(_kind == Kind.Msi ? "MSI is on already" : "MSI-X is on");
         if (_msi == 0) return MsiRefused("the device has no MSI");
         if (!_power.IsD0) return MsiRefused("the device is not in power state D0");
-        var errno = _pirqs.MapMsi(out var pirq);
-        if (errno == 0 && pirq.Value > ushort.MaxValue) errno = Errnos.ERANGE;
+        var errno = Record(_pirqs.MapMsi(out var pirq), pirq);
         if (errno != 0)
         {
-            _pirqs.UnmapAll();
+            UnmapAll();
             return MsiRefused($"its PIRQ cannot be mapped: {Errnos.Name(errno)}");
         }
         SetIntx(disabled: true);
@@ -100,6 +111,7 @@ public sealed class MessageInterrupts
     private PciAnswer EnableMsix(PciRequest request)
     {
         var count = request.Value;
+        if (_isAnswerDue && _kind == Kind.Msix && _record.Mapped is var due && due.Length == count) return MsixEnabled(due);
         if (count > SharedPageLayout.MaxMsixEntries) return MsixRefused(request, Errnos.EINVAL, "more vectors than the page has entries");
         if (_kind == Kind.Msix) return MsixRefused(request, Errnos.EALREADY, "MSI-X is on already");
         if (_kind == Kind.Msi) return MsixRefused(request, Errnos.ENXIO, "MSI is on");
@@ -112,22 +124,21 @@ public sealed class MessageInterrupts
         if (ObjectionTo(request.MsixEntries) is { } objection) return MsixFailed(Errnos.EINVAL, objection);
         if (_tableBar == 0) return MsixFailed(Errnos.EINVAL, "the BAR of its table has no address");
 
-        var vectors = ImmutableArray.CreateBuilder<ushort>(request.MsixEntries.Length);
+        var mapped = ImmutableArray.CreateBuilder<Pirq>(request.MsixEntries.Length);
         foreach (var entry in request.MsixEntries)
         {
-            var errno = _pirqs.MapMsix(entry, _tableBar, out var pirq);
-            if (errno == 0 && pirq.Value > ushort.MaxValue) errno = Errnos.ERANGE;
+            var errno = Record(_pirqs.MapMsix(entry, _tableBar, out var pirq), pirq);
             if (errno != 0)
             {
-                _pirqs.UnmapAll();
+                UnmapAll();
                 return MsixFailed(errno, $"a PIRQ cannot be mapped: {Errnos.Name(errno)}");
             }
-            vectors.Add((ushort)pirq.Value);
+            mapped.Add(pirq);
         }
         SetIntx(disabled: true);
         Change(_msix + Control, MsixEnable | MsixMaskAll, MsixEnable);
         _kind = Kind.Msix;
-        return new PciAnswer(PciOpError.Success, 0, vectors.MoveToImmutable());
+        return MsixEnabled(mapped.MoveToImmutable());
     }
 
     // Plain loops: the first use of a generic query costs a tenth of the guest's patience on a slow host.
@@ -162,7 +173,43 @@ public sealed class MessageInterrupts
             SetIntx(disabled: false);
             _kind = Kind.None;
         }
-        return _pirqs.UnmapAll();
+        return UnmapAll();
+    }
+
+    /// <param name="errno">Of the mapping.</param>
+    /// <returns>0, or the errno with which the mapping has failed, or why it is of no use; it is on record then, to be unmapped.</returns>
+    private int Record(int errno, Pirq pirq)
+    {
+        if (errno != 0) return errno;
+        if (!_record.TryAdd(pirq))
+        {
+            _pirqs.Unmap(pirq);
+            return Errnos.ENOSPC;
+        }
+        // The page has 16 bits for it.
+        return pirq.Value > ushort.MaxValue ? Errnos.ERANGE : 0;
+    }
+
+    /// <returns>0, or the errno of the first one that stays mapped, and on record.</returns>
+    private int UnmapAll()
+    {
+        var result = 0;
+        var left = ImmutableArray.CreateBuilder<Pirq>();
+        foreach (var pirq in _record.Mapped)
+        {
+            if (_pirqs.Unmap(pirq) is not (not 0 and var errno)) continue;
+            left.Add(pirq);
+            if (result == 0) result = errno;
+        }
+        _record.Keep(left.ToImmutable());
+        return result;
+    }
+
+    private static PciAnswer MsixEnabled(ImmutableArray<Pirq> pirqs)
+    {
+        var vectors = ImmutableArray.CreateBuilder<ushort>(pirqs.Length);
+        foreach (var pirq in pirqs) vectors.Add((ushort)pirq.Value);
+        return new PciAnswer(PciOpError.Success, 0, vectors.MoveToImmutable());
     }
 
     private static PciAnswer MsiRefused(string reason) => new(PciOpError.OperationFailed, 0) { Reason = reason };

@@ -24,6 +24,11 @@ public sealed record BackendNodes(
 
     /// <summary>No device needs more than one root.</summary>
     public const int MostRoots = MostDevices;
+
+    private static readonly string[] Names = ["frontend", "frontend-id", "online", "state", "domain", "num_devs", "root_num"], Prefixes = ["dev-", "state-", "vdev-", "opts-", "root-"];
+
+    /// <summary>Whether a node of that name has a meaning here.</summary>
+    public static bool Knows(string name) => Names.Contains(name) || Prefixes.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal));
 }
 
 /// <summary>

@@ -33,8 +33,11 @@ public enum FaultPoint
     /// <summary>Mapping a message interrupt into a guest (guest, device).</summary>
     PirqMap,
 
-    /// <summary>Unmapping those of a function (guest, device).</summary>
+    /// <summary>Unmapping one of them (guest, device).</summary>
     PirqUnmap,
+
+    /// <summary>Making the record of a guest's device, or opening it (guest, device).</summary>
+    DeviceRecord,
 
     /// <summary>Crashing a domain (guest).</summary>
     DomainCrash,

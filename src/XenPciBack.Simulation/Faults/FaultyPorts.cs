@@ -3,6 +3,7 @@ using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.Interrupts;
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Simulation.Faults;
@@ -19,6 +20,7 @@ internal static class FaultyPorts
         Pci = new PciHost(host.Pci, faults),
         Aer = new AerFeed(host.Aer, faults),
         Toolstack = new Toolstack(host.Toolstack, faults),
+        DeviceRecords = new DeviceRecords(host.DeviceRecords, faults),
         LastingRecords = new Records(host.LastingRecords, faults),
     };
 
@@ -70,15 +72,11 @@ internal static class FaultyPorts
 
     private sealed class GuestPirqs(IGuestPirqs pirqs, FaultPoints faults) : IGuestPirqs
     {
-        public IPirqMap Open(DomainId guest, HostBdf function) => new PirqMap(pirqs.Open(guest, function), guest, function, faults);
-
-        public IReadOnlyList<(DomainId Guest, HostBdf Function)> Forget(Func<DomainId, bool> isServed) => pirqs.Forget(isServed);
+        public IPirqs Of(DomainId guest, HostBdf function) => new Pirqs(pirqs.Of(guest, function), guest, function, faults);
     }
 
-    private sealed class PirqMap(IPirqMap pirqs, DomainId guest, HostBdf device, FaultPoints faults) : IPirqMap
+    private sealed class Pirqs(IPirqs pirqs, DomainId guest, HostBdf device, FaultPoints faults) : IPirqs
     {
-        public ImmutableArray<Pirq> Mapped => pirqs.Mapped;
-
         public int MapMsi(out Pirq pirq)
         {
             pirq = default;
@@ -93,7 +91,7 @@ internal static class FaultyPorts
 
         public int Restore() => faults.Meet(FaultPoint.PirqMap, guest, device) is not 0 and var errno ? errno : pirqs.Restore();
 
-        public int UnmapAll() => faults.Meet(FaultPoint.PirqUnmap, guest, device) is not 0 and var errno ? errno : pirqs.UnmapAll();
+        public int Unmap(Pirq pirq) => faults.Meet(FaultPoint.PirqUnmap, guest, device) is not 0 and var errno ? errno : pirqs.Unmap(pirq);
     }
 
     private sealed class PciHost(IPciHost host, FaultPoints faults) : IPciHost
@@ -141,6 +139,17 @@ internal static class FaultyPorts
     {
         public Task<string?> DetachAsync(DomainId guest, HostBdf device) =>
             faults.Meet(FaultPoint.DeviceDetach, guest, device) is not 0 and var errno ? Task.FromResult<string?>($"xl pci-detach: {Errnos.Name(errno)}") : toolstack.DetachAsync(guest, device);
+    }
+
+    private sealed class DeviceRecords(IDeviceRecords records, FaultPoints faults) : IDeviceRecords
+    {
+        public IReadOnlyList<(DomainId Guest, HostBdf Function)> Unopened => records.Unopened;
+
+        public DeviceRecord Open(DomainId guest, HostBdf function) =>
+            faults.Meet(FaultPoint.DeviceRecord, guest, function) is not 0 and var errno ? throw new IOException($"the record of {function} cannot be kept: {Errnos.Name(errno)}")
+            : records.Open(guest, function);
+
+        public void Remove(DomainId guest, HostBdf function) => records.Remove(guest, function);
     }
 
     private sealed class Records(IRecords records, FaultPoints faults) : IRecords

@@ -4,14 +4,13 @@ using XenPciBack.Protocol;
 namespace XenPciBack.Simulation.Hypervisor;
 
 /// <summary>
-/// The hypervisor's table of message interrupts mapped into domains, and the host's record of them. As Xen does, it maps the same
-/// vector a second time without a word, so what is mapped and forgotten stays.
+/// The hypervisor's table of message interrupts mapped into domains. As Xen does, it maps the same vector a second time without a
+/// word, so what is mapped and forgotten stays.
 /// </summary>
 public sealed class DomainPirqs
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<(DomainId Domain, Pirq Pirq), HostBdf> _mapped = [];
-    private readonly Dictionary<(DomainId Domain, HostBdf Function), ImmutableArray<Pirq>> _onRecord = [];
 
     /// <summary>The top of every domain's range, from which Xen hands them out downwards. Its option extra_guest_irqs raises it.</summary>
     public int Highest { get; set; } = 55;
@@ -28,21 +27,11 @@ public sealed class DomainPirqs
         lock (_lock) return [.. _mapped.Keys.Where(key => key.Domain == domain).Select(key => key.Pirq).OrderByDescending(pirq => pirq.Value)];
     }
 
-    /// <summary>The domain ends, and its PIRQs with it. The record stays: nobody has told the daemon yet.</summary>
+    /// <summary>The domain ends, and its PIRQs with it.</summary>
     internal void EndDomain(DomainId domain)
     {
         lock (_lock)
             foreach (var key in _mapped.Keys.Where(key => key.Domain == domain).ToList()) _mapped.Remove(key);
-    }
-
-    internal ImmutableArray<Pirq> OnRecord(DomainId domain, HostBdf function)
-    {
-        lock (_lock) return _onRecord.GetValueOrDefault((domain, function), []);
-    }
-
-    internal IReadOnlyList<(DomainId Domain, HostBdf Function)> Records
-    {
-        get { lock (_lock) return [.. _onRecord.Keys]; }
     }
 
     internal int Map(DomainId domain, HostBdf function, out Pirq pirq)
@@ -55,15 +44,12 @@ public sealed class DomainPirqs
             if (number <= 0) return Errnos.ENOSPC;
             pirq = new Pirq(number);
             _mapped[(domain, pirq)] = function;
-            _onRecord[(domain, function)] = [.. _onRecord.GetValueOrDefault((domain, function), []), pirq];
             return 0;
         }
     }
 
-    internal void UnmapAll(DomainId domain, HostBdf function)
+    internal void Unmap(DomainId domain, Pirq pirq)
     {
-        lock (_lock)
-            if (_onRecord.Remove((domain, function), out var pirqs))
-                foreach (var pirq in pirqs) _mapped.Remove((domain, pirq));
+        lock (_lock) _mapped.Remove((domain, pirq));
     }
 }

@@ -1,4 +1,3 @@
-using System.Collections.Immutable;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Interrupts;
@@ -9,24 +8,10 @@ namespace XenPciBack.Simulation.Hypervisor;
 /// <summary>A daemon's way to the simulated hypervisor's PIRQs, with the rules of Xen's physdev_map_pirq.</summary>
 public sealed class SimulatedGuestPirqs(DomainPirqs pirqs, SimulatedPciHost pci) : IGuestPirqs
 {
-    public IPirqMap Open(DomainId guest, HostBdf function)
-    {
-        foreach (var (other, recorded) in pirqs.Records)
-            if (recorded == function && other != guest) pirqs.UnmapAll(other, recorded);
-        return new Map(pirqs, pci, guest, function);
-    }
+    public IPirqs Of(DomainId guest, HostBdf function) => new Pirqs(pirqs, pci, guest, function);
 
-    public IReadOnlyList<(DomainId Guest, HostBdf Function)> Forget(Func<DomainId, bool> isServed)
+    private sealed class Pirqs(DomainPirqs pirqs, SimulatedPciHost pci, DomainId guest, HostBdf function) : IPirqs
     {
-        var gone = pirqs.Records.Where(record => !isServed(record.Domain)).ToList();
-        foreach (var (guest, function) in gone) pirqs.UnmapAll(guest, function);
-        return gone;
-    }
-
-    private sealed class Map(DomainPirqs pirqs, SimulatedPciHost pci, DomainId guest, HostBdf function) : IPirqMap
-    {
-        public ImmutableArray<Pirq> Mapped => pirqs.OnRecord(guest, function);
-
         public int MapMsi(out Pirq pirq) => pirqs.Map(guest, function, out pirq);
 
         public int MapMsix(ushort entry, ulong tableBar, out Pirq pirq)
@@ -39,9 +24,9 @@ public sealed class SimulatedGuestPirqs(DomainPirqs pirqs, SimulatedPciHost pci)
         // Where a message goes is not modelled, so there is nothing to write.
         public int Restore() => 0;
 
-        public int UnmapAll()
+        public int Unmap(Pirq pirq)
         {
-            pirqs.UnmapAll(guest, function);
+            pirqs.Unmap(guest, pirq);
             return 0;
         }
     }

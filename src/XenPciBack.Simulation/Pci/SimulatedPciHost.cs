@@ -99,7 +99,11 @@ public sealed class SimulatedPciHost : IPciHost
 
         public ImmutableArray<byte> ReadAll() => [.. Enumerable.Range(0, function.ConfigSize).Select(offset => (byte)function.Read(offset, 1))];
 
-        public string? TryReset() => function.TryReset();
+        public string? TryReset()
+        {
+            ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
+            return function.TryReset();
+        }
 
         public void Dispose()
         {

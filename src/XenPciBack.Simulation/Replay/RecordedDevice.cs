@@ -49,7 +49,7 @@ public sealed class RecordedDevice
 
     internal IPciFunction Open(Action onClose) => new Function(this, onClose);
 
-    internal IPirqMap OpenPirqs() => new Pirqs(this);
+    internal IPirqs OpenPirqs() => new Pirqs(this);
 
     // Values that were read before the next thing was done stand in the registers until then.
     private void TakeReads()
@@ -132,17 +132,15 @@ public sealed class RecordedDevice
         public void Dispose() => onClose();
     }
 
-    private sealed class Pirqs(RecordedDevice device) : IPirqMap
+    private sealed class Pirqs(RecordedDevice device) : IPirqs
     {
-        public ImmutableArray<Pirq> Mapped => [];
-
         public int MapMsi(out Pirq pirq) => Map(new DeviceAccess(DeviceAccessKind.MapMsi, 0, 0, 0, 0), out pirq);
 
         public int MapMsix(ushort entry, ulong tableBar, out Pirq pirq) => Map(new DeviceAccess(DeviceAccessKind.MapMsix, entry, 0, 0, 0), out pirq);
 
         public int Restore() => 0;
 
-        public int UnmapAll() => 0;
+        public int Unmap(Pirq pirq) => 0;
 
         private int Map(DeviceAccess asked, out Pirq pirq)
         {

@@ -25,7 +25,5 @@ public sealed class RecordedHost(IReadOnlyDictionary<HostBdf, RecordedDevice> de
 
     public bool KernelBackendServes(DomainId guest, int deviceId) => false;
 
-    public IPirqMap Open(DomainId guest, HostBdf function) => devices[function].OpenPirqs();
-
-    public IReadOnlyList<(DomainId Guest, HostBdf Function)> Forget(Func<DomainId, bool> isServed) => [];
+    public IPirqs Of(DomainId guest, HostBdf function) => devices[function].OpenPirqs();
 }

@@ -40,7 +40,7 @@ public class DaemonRestart(ITestOutputHelper log)
         await guest.DestroyAsync();
         log.WriteLine(await dom0.DaemonLogAsync());
         Assert.Equal(withoutGuest, await InterruptListing.ReadAsync(dom0));
-        Assert.Equal("", await dom0.RunAsync("ls /run/xenpciback/pirqs"));
+        Assert.Equal("", await dom0.RunAsync("ls /run/xenpciback/devices"));
     }
 
     /// <summary>What the hypervisor has; dom0's own list has the daemon's event channel, which ends and begins with it.</summary>

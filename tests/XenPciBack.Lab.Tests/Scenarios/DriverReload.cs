@@ -25,6 +25,6 @@ public class DriverReload(ITestOutputHelper log)
         Assert.Equal($"{Reloads} x MSI-X", result.LoadsInWords);
         Assert.Empty(result.LeakedByReloads);
         Assert.Empty(result.LeakedByGuests);
-        Assert.Equal("", await dom0.RunAsync("ls /run/xenpciback/pirqs"));
+        Assert.Equal("", await dom0.RunAsync("ls /run/xenpciback/devices"));
     }
 }

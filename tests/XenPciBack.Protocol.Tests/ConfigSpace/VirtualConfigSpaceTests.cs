@@ -1,4 +1,5 @@
 using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Protocol.Tests.ConfigSpace;
@@ -13,7 +14,7 @@ public class VirtualConfigSpaceTests
         Io = new(0xC000, 0xC01F, 0x0000_0101),
         Rom = new(0xF7D0_0000, 0xF7D0_FFFF, 0x0000_0200);
 
-    private VirtualConfigSpace Open(bool permissive = false, bool interruptControl = false) => new(_hardware, new ConfigPolicy(permissive, interruptControl));
+    private VirtualConfigSpace Open(bool permissive = false, bool interruptControl = false) => new(_hardware, new ConfigPolicy(permissive, interruptControl), new DeviceRecord());
 
     private static uint Read(VirtualConfigSpace config, int offset, int size)
     {
@@ -56,7 +57,7 @@ public class VirtualConfigSpaceTests
     public void A_64_bit_bar_shows_its_captured_address_and_sizes_in_both_halves()
     {
         var function = new RegisterFile { Resources = [Memory64, default, Io, default, default, default, Rom] };
-        var config = new VirtualConfigSpace(function, new ConfigPolicy());
+        var config = new VirtualConfigSpace(function, new ConfigPolicy(), new DeviceRecord());
         function.Poke(0x10, 4, 0);
         Assert.Equal([0x3FFE_000Cu, 0x38u, 0x0000_C001u, 0u], new[] { 0x10, 0x14, 0x18, 0x1C }.Select(o => Read(config, o, 4)));
         foreach (var offset in new[] { 0x10, 0x14, 0x18, 0x1C, 0x30 }) config.Write(offset, 4, 0xFFFF_FFFF);
@@ -72,7 +73,7 @@ public class VirtualConfigSpaceTests
     public void Only_all_ones_in_the_bits_a_register_decodes_ask_for_the_size(int register, uint written, bool sizes)
     {
         var function = new RegisterFile { Resources = [Memory64, default, Io, default, default, default, Rom] };
-        var config = new VirtualConfigSpace(function, new ConfigPolicy());
+        var config = new VirtualConfigSpace(function, new ConfigPolicy(), new DeviceRecord());
         var address = Read(config, register, 4);
         config.Write(register, 4, written);
         Assert.Equal(sizes, Read(config, register, 4) != address);
@@ -84,7 +85,7 @@ public class VirtualConfigSpaceTests
     public void Two_half_writes_of_ones_do_not_size_a_bar_and_a_foreign_address_goes_nowhere()
     {
         var function = new RegisterFile { Resources = [Memory64, default, default, default, default, default, default] };
-        var config = new VirtualConfigSpace(function, new ConfigPolicy());
+        var config = new VirtualConfigSpace(function, new ConfigPolicy(), new DeviceRecord());
         function.Poke(0x10, 4, 0x3FFE_000C);
         config.Write(0x10, 2, 0xFFFF);
         config.Write(0x12, 2, 0xFFFF);
@@ -98,7 +99,7 @@ public class VirtualConfigSpaceTests
     public void Writing_the_captured_address_restores_a_bar_that_a_reset_has_cleared()
     {
         var function = new RegisterFile { Resources = [Memory64, default, default, default, default, default, default] };
-        var config = new VirtualConfigSpace(function, new ConfigPolicy());
+        var config = new VirtualConfigSpace(function, new ConfigPolicy(), new DeviceRecord());
         config.Write(0x10, 4, 0x3FFE_000C);
         Assert.Equal([(0x10, 4, 0x3FFE_000Cu)], function.Writes);
     }
@@ -107,7 +108,7 @@ public class VirtualConfigSpaceTests
     public void A_guest_turns_decoding_on_for_all_resources_and_never_off()
     {
         var function = new RegisterFile { Resources = [Memory64, default, Io, default, default, default, default] };
-        var config = new VirtualConfigSpace(function, new ConfigPolicy());
+        var config = new VirtualConfigSpace(function, new ConfigPolicy(), new DeviceRecord());
         config.Write(0x04, 2, 0x0002);
         Assert.Equal(0x0003u, function.Peek(0x04, 2));
         Assert.Equal(0x0002u, Read(config, 0x04, 2));
@@ -141,7 +142,7 @@ public class VirtualConfigSpaceTests
     public void Enabling_a_device_with_an_unassigned_resource_gives_the_hosts_errno()
     {
         var unset = new PciResource(0, 0x3FFF, 0x2000_0200);
-        var config = new VirtualConfigSpace(new RegisterFile { Resources = [unset, default, default, default, default, default, default] }, new ConfigPolicy());
+        var config = new VirtualConfigSpace(new RegisterFile { Resources = [unset, default, default, default, default, default, default] }, new ConfigPolicy(), new DeviceRecord());
         Assert.Equal(-22, (int)config.Write(0x04, 2, 0x0002).Error);
     }
 
@@ -153,7 +154,7 @@ public class VirtualConfigSpaceTests
         Assert.Equal((16u, 0x0010u), (_hardware.Peek(0x0C, 1), _hardware.Peek(0x04, 2)));
 
         var stubborn = new RegisterFile { CacheLineSize = 0 };
-        config = new VirtualConfigSpace(stubborn, new ConfigPolicy());
+        config = new VirtualConfigSpace(stubborn, new ConfigPolicy(), new DeviceRecord());
         Assert.Equal(PciOpError.Success, config.Write(0x04, 2, 0x0010).Error);
         Assert.Equal(0u, Read(config, 0x04, 2));
     }
@@ -165,7 +166,7 @@ public class VirtualConfigSpaceTests
         Assert.Equal(64u, _hardware.Peek(0x0D, 1));
 
         var express = new RegisterFile().WithCapabilities((0x40, 0x10));
-        new VirtualConfigSpace(express, new ConfigPolicy()).Write(0x04, 2, 0x0004);
+        new VirtualConfigSpace(express, new ConfigPolicy(), new DeviceRecord()).Write(0x04, 2, 0x0004);
         Assert.Equal(0u, express.Peek(0x0D, 1));
     }
 
@@ -259,7 +260,7 @@ public class VirtualConfigSpaceTests
     public void A_bridge_has_two_bars_and_its_rom_further_up()
     {
         var bridge = new RegisterFile { Resources = [default, default, default, default, default, default, Rom] }.Poke(0x0E, 1, 0x01).Poke(0x18, 4, 0x0002_0100);
-        var config = new VirtualConfigSpace(bridge, new ConfigPolicy());
+        var config = new VirtualConfigSpace(bridge, new ConfigPolicy(), new DeviceRecord());
         Assert.Equal(0xF7D0_0000u, Read(config, 0x38, 4));
         Assert.Equal(0x0002_0100u, Read(config, 0x18, 4));
         Assert.True(config.Write(0x18, 4, 0).Dropped);
@@ -267,7 +268,7 @@ public class VirtualConfigSpaceTests
 
     [Fact]
     public void Another_header_type_is_refused_by_name() =>
-        Assert.Contains("header type 2", Assert.Throws<NotSupportedException>(() => new VirtualConfigSpace(_hardware.Poke(0x0E, 1, 0x02), new ConfigPolicy())).Message, StringComparison.Ordinal);
+        Assert.Contains("header type 2", Assert.Throws<NotSupportedException>(() => new VirtualConfigSpace(_hardware.Poke(0x0E, 1, 0x02), new ConfigPolicy(), new DeviceRecord())).Message, StringComparison.Ordinal);
 
     [Fact]
     public void A_chain_of_capabilities_that_bites_its_tail_ends()
@@ -291,7 +292,7 @@ public class VirtualConfigSpaceTests
     {
         var function = new RegisterFile { Resources = [Memory64, default, default, default, default, default, default] }.WithCapabilities((0x40, 0x01)).Poke(0x10, 4, 0x3FFE_000C).Poke(0x04, 2, 0x0002);
         var before = Enumerable.Range(0, 64).Select(i => function.Peek(i * 4, 4)).ToArray();
-        var config = new VirtualConfigSpace(function, new ConfigPolicy());
+        var config = new VirtualConfigSpace(function, new ConfigPolicy(), new DeviceRecord());
         config.Write(0x04, 2, 0x0016);
         config.Write(0x0C, 1, 0x20);
         config.Write(0x44, 2, 0x0003);
@@ -306,10 +307,10 @@ public class VirtualConfigSpaceTests
 
     [Fact]
     public void Release_says_why_a_device_was_not_reset() =>
-        Assert.Equal("the host knows no way to reset it", new VirtualConfigSpace(new RegisterFile { CanReset = false }, new ConfigPolicy()).Release());
+        Assert.Equal("the host knows no way to reset it", new VirtualConfigSpace(new RegisterFile { CanReset = false }, new ConfigPolicy(), new DeviceRecord()).Release());
 
     private VirtualConfigSpace OpenWithQuirk(int offset, int size) =>
-        new(_hardware, new ConfigPolicy { Quirks = [new ConfigQuirk(_hardware.Bdf, offset, size, 0xFF)] });
+        new(_hardware, new ConfigPolicy { Quirks = [new ConfigQuirk(_hardware.Bdf, offset, size, 0xFF)] }, new DeviceRecord());
 
     [Fact]
     public void A_quirk_opens_its_register_and_nothing_beside_it()

@@ -1,6 +1,6 @@
-using System.Collections.Immutable;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.Interrupts;
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Protocol.Tests.ConfigSpace;
 
@@ -72,7 +72,8 @@ public class InterruptLineTests
     {
         var device = Device(shared: true, withMsi: true);
         var policy = new ConfigPolicy(Permissive: true, AllowInterruptControl: true) { KeepLineSilent = true };
-        var (config, interrupts) = (new VirtualConfigSpace(device, policy), new MessageInterrupts(device, policy, new NoPirqs()));
+        var record = new DeviceRecord();
+        var (config, interrupts) = (new VirtualConfigSpace(device, policy, record), new MessageInterrupts(device, policy, new NoPirqs(), record));
         foreach (var command in (uint[])[0x0000, 0x0403, 0x0003, 0x0407, 0x0007])
         {
             config.Write(0x04, 2, command);
@@ -85,10 +86,8 @@ public class InterruptLineTests
         Assert.Equal(0u, device.Peek(0x04, 2) & IntxDisable);
     }
 
-    private sealed class NoPirqs : IPirqMap
+    private sealed class NoPirqs : IPirqs
     {
-        public ImmutableArray<Pirq> Mapped => [];
-
         public int MapMsi(out Pirq pirq)
         {
             pirq = new Pirq(55);
@@ -99,6 +98,6 @@ public class InterruptLineTests
 
         public int Restore() => 0;
 
-        public int UnmapAll() => 0;
+        public int Unmap(Pirq pirq) => 0;
     }
 }

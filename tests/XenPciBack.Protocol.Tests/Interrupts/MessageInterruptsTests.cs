@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.Interrupts;
+using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Protocol.Tests.ConfigSpace;
 
@@ -19,6 +20,7 @@ public class MessageInterruptsTests
     }.WithCapabilities((Power, 0x01), (Msi, 0x05), (Msix, 0x11)).Poke(0x04, 2, 0x0002).Poke(Msix + 2, 2, 0x0004).Poke(Msix + 4, 4, 0x2000);
 
     private readonly FakePirqs _pirqs = new();
+    private readonly DeviceRecord _record = new();
 
     [Fact]
     public void Enable_msi_answers_the_pirq_once_the_message_is_on_and_the_line_off()
@@ -139,7 +141,7 @@ public class MessageInterruptsTests
     public void A_device_without_the_capability_gets_neither()
     {
         var bare = new RegisterFile().Poke(0x04, 2, 2);
-        var interrupts = new MessageInterrupts(bare, new ConfigPolicy(), _pirqs);
+        var interrupts = new MessageInterrupts(bare, new ConfigPolicy(), _pirqs, _record);
         Assert.Equal((-5, 0u), Ask(interrupts, PciOpCode.EnableMsi));
         Assert.Equal(-22, (int)AskMsix(interrupts, 0).Error);
         Assert.Empty(bare.Writes);
@@ -188,9 +190,52 @@ public class MessageInterruptsTests
     }
 
     [Fact]
+    public void A_guest_whose_daemon_ended_before_it_answered_has_the_same_answer_from_the_next()
+    {
+        Ask(Interrupts(), PciOpCode.EnableMsi);
+        var next = Interrupts();
+        Assert.Equal((0, 55u), Ask(next, PciOpCode.EnableMsi));
+        Assert.Equal((-5, 0u), Ask(next, PciOpCode.EnableMsi));
+
+        Ask(next, PciOpCode.DisableMsi);
+        AskMsix(next, 0, 1, 2);
+        next = Interrupts();
+        Assert.Equal<ushort>([55, 54, 53], AskMsix(next, 0, 1, 2).Vectors);
+        Assert.Equal(-114, (int)AskMsix(next, 0, 1, 2).Error);
+        Assert.Equal(3, _pirqs.Mapped.Length);
+    }
+
+    [Fact]
+    public void What_cannot_be_unmapped_stays_on_record_for_a_later_try()
+    {
+        var interrupts = Interrupts();
+        AskMsix(interrupts, 0, 1, 2);
+        _pirqs.Keeps = new Pirq(54);
+        Assert.Equal(0, Ask(interrupts, PciOpCode.DisableMsix).Error);
+        Assert.Equal<Pirq>([new Pirq(54)], _record.Mapped);
+        _pirqs.Keeps = null;
+        Assert.Equal(0, Interrupts().Release());
+        Assert.Empty(_pirqs.Mapped);
+        Assert.Empty(_record.Mapped);
+    }
+
+    [Fact]
+    public void A_pirq_for_which_the_record_has_no_room_is_not_kept()
+    {
+        for (var i = 0; i < DeviceRecord.MostPirqs; i++) _record.TryAdd(new Pirq(1000 + i));
+        _pirqs.Keeps = new Pirq(1000);
+        var interrupts = Interrupts();
+        Assert.Equal<Pirq>([new Pirq(1000)], _record.Mapped);
+        for (var i = 1; i < DeviceRecord.MostPirqs; i++) _record.TryAdd(new Pirq(1000 + i));
+        Assert.Equal(-28, (int)AskMsix(interrupts, 0).Error);
+        Assert.Empty(_pirqs.Mapped);
+    }
+
+    [Fact]
     public void What_an_earlier_daemon_mapped_but_did_not_enable_is_unmapped()
     {
-        _pirqs.MapMsix(0, Bar0, out _);
+        _pirqs.MapMsix(0, Bar0, out var pirq);
+        _record.TryAdd(pirq);
         Interrupts();
         Assert.Empty(_pirqs.Mapped);
     }
@@ -213,7 +258,7 @@ public class MessageInterruptsTests
         Assert.Equal(["MSI is on"], reasons);
     }
 
-    private MessageInterrupts Interrupts() => new(_device, new ConfigPolicy(), _pirqs);
+    private MessageInterrupts Interrupts() => new(_device, new ConfigPolicy(), _pirqs, _record);
 
     private static PciRequest Request(PciOpCode code) => new(code, 0, 0, 0, 0, 0, 0);
 
@@ -227,7 +272,7 @@ public class MessageInterruptsTests
         interrupts.Perform(Request(PciOpCode.EnableMsix) with { Value = (uint)entries.Length, MsixEntries = [.. entries] });
 
     /// <summary>A hypervisor that hands out PIRQs from 55 downwards.</summary>
-    private sealed class FakePirqs : IPirqMap
+    private sealed class FakePirqs : IPirqs
     {
         public List<(int Entry, ulong TableBar)> Asked { get; } = [];
         public int First { get; set; } = 55;
@@ -254,9 +299,12 @@ public class MessageInterruptsTests
             return Refuse;
         }
 
-        public int UnmapAll()
+        public Pirq? Keeps { get; set; }
+
+        public int Unmap(Pirq pirq)
         {
-            Mapped = [];
+            if (pirq == Keeps) return Errnos.EBUSY;
+            Mapped = Mapped.Remove(pirq);
             return 0;
         }
     }

@@ -1,16 +1,11 @@
-using System.Collections.Immutable;
-
 namespace XenPciBack.Protocol.Interrupts;
 
 /// <summary>
-/// The PIRQs in a guest's domain through which the messages of one function reach it. Which ones are mapped is on record outside
-/// this process: the hypervisor maps a vector a second time without a word, so only the record can tell what to unmap.
+/// The PIRQs in a guest's domain through which the messages of one function reach it. The hypervisor maps a vector a second time
+/// without a word, so only a record can tell what to unmap (<see cref="Records.DeviceRecord.Mapped"/>).
 /// </summary>
-public interface IPirqMap
+public interface IPirqs
 {
-    /// <summary>What is mapped, by this daemon or by one before it, in the order of mapping.</summary>
-    ImmutableArray<Pirq> Mapped { get; }
-
     /// <summary>Maps the function's MSI message.</summary>
     /// <returns>0, or a positive errno of <see cref="Errnos"/>.</returns>
     int MapMsi(out Pirq pirq);
@@ -25,7 +20,7 @@ public interface IPirqMap
     /// <returns>0, or a positive errno.</returns>
     int Restore();
 
-    /// <summary>Unmaps all that is mapped. That the domain is gone or no longer has a PIRQ is as good as success.</summary>
-    /// <returns>0, or the positive errno of the first one that stays mapped, and on record.</returns>
-    int UnmapAll();
+    /// <summary>That the domain is gone or no longer has the PIRQ is as good as success.</summary>
+    /// <returns>0, or a positive errno.</returns>
+    int Unmap(Pirq pirq);
 }
