@@ -12,10 +12,10 @@ public sealed class MemoryDeviceRecords
 
     public int Count => _records.Count;
 
-    /// <summary>What one daemon's process sees of it.</summary>
-    internal IDeviceRecords OfOneDaemon() => new Process(_records);
+    /// <summary>What one daemon's process has mapped of it, until it is killed.</summary>
+    internal IDeviceRecords OfOneDaemon(CancellationToken killed) => new Process(_records, killed);
 
-    private sealed class Process(ConcurrentDictionary<(DomainId Guest, HostBdf Function), byte[]> records) : IDeviceRecords
+    private sealed class Process(ConcurrentDictionary<(DomainId Guest, HostBdf Function), byte[]> records, CancellationToken killed) : IDeviceRecords
     {
         private readonly ConcurrentDictionary<(DomainId, HostBdf), bool> _open = new();
 
@@ -24,13 +24,13 @@ public sealed class MemoryDeviceRecords
         public DeviceRecord Open(DomainId guest, HostBdf function)
         {
             if (!_open.TryAdd((guest, function), true)) throw new IOException($"the record of {function} for guest {guest} is in use");
-            return new DeviceRecord(new Memory(records.GetOrAdd((guest, function), _ => new byte[DeviceRecord.Size]), onClose: () => _open.TryRemove((guest, function), out _)));
+            return new DeviceRecord(new Memory(records.GetOrAdd((guest, function), _ => new byte[DeviceRecord.Size]), onClose: () => _open.TryRemove((guest, function), out _), killed));
         }
 
         public void Remove(DomainId guest, HostBdf function) => records.TryRemove((guest, function), out _);
     }
 
-    private sealed class Memory(byte[] bytes, Action onClose) : IRecordMemory
+    private sealed class Memory(byte[] bytes, Action onClose, CancellationToken killed) : IRecordMemory
     {
         private int _disposed;
 
@@ -39,7 +39,7 @@ public sealed class MemoryDeviceRecords
             get
             {
                 ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
-                return bytes;
+                return killed.IsCancellationRequested ? throw new ProcessKilledException() : bytes;
             }
         }
 

@@ -74,12 +74,20 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     /// What one daemon process opens. Disposing it is that process's end: its mappings and ports go, the guests' ends stay, and
     /// opening another one is the daemon's restart.
     /// </summary>
-    public XenHost OpenHost() => new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci, Aer)
+    public XenHost OpenHost() => StartProcess().Host;
+
+    /// <summary>The same for a process that can be killed.</summary>
+    public DaemonProcess StartProcess()
     {
-        Toolstack = Toolstack,
-        DeviceRecords = DeviceRecords.OfOneDaemon(),
-        LastingRecords = LastingRecords,
-    }.WithFaults(Faults);
+        var killed = new CancellationTokenSource();
+        var parts = new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci, Aer)
+        {
+            Toolstack = Toolstack,
+            DeviceRecords = DeviceRecords.OfOneDaemon(killed.Token),
+            LastingRecords = LastingRecords,
+        };
+        return new DaemonProcess(parts, Faults, killed);
+    }
 
     /// <summary><c>xl create</c>: a new domain with devices, and its frontend started. Returns before it is connected.</summary>
     /// <param name="deviceOptions">The <c>opts-N</c> of each device.</param>

@@ -338,6 +338,25 @@ public class AerTests : BackendTest
     }
 
     [Fact]
+    public async Task An_error_that_a_guests_actor_did_not_come_to_see_to_is_the_next_ones()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        var opening = Xen.Faults.Arm(FaultPoint.DeviceOpen, FaultKind.Stall, device: Nic);
+        Xen.Faults.Arm(FaultPoint.Notify, FaultKind.Bug, guest: guest.Id);
+        var read = guest.Frontend.ReadConfigAsync(0, 0, 0, Revision, 4);
+        await EventuallyAsync(1, () => opening.Struck);
+        var connecting = Xen.Faults.Arm(FaultPoint.PortBind, FaultKind.Bug, guest: guest.Id);
+        var heard = CreateTestProbe();
+        Sys.EventStream.Subscribe(heard, typeof(BackendEvents.DeviceError));
+        Xen.Aer.Inject(Nic, AerSeverity.Fatal, CompletionTimeout);
+        await heard.ExpectMsgAsync<BackendEvents.DeviceError>(Patience);
+        opening.Dispose();
+        await EventuallyAsync(1, () => connecting.Struck);
+        await EventuallyAsync(true, () => guest.IsCrashed);
+        GC.KeepAlive(read);
+    }
+
+    [Fact]
     public async Task A_storm_of_errors_is_one_death()
     {
         var killed = Killed();

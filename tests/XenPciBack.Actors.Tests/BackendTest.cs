@@ -29,13 +29,16 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
     protected const uint EnableMsi = 2, DisableMsi = 3, EnableMsix = 4, DisableMsix = 5;
 
     private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
-    private XenHost? _host;
+    private DaemonProcess? _process;
     private XenStoreClient? _client;
     private IActorRef? _backend;
 
     protected SimulatedXenHost Xen { get; private set; } = null!;
 
     protected IActorRef Backend => _backend!;
+
+    /// <summary>The backend's process.</summary>
+    protected DaemonProcess Process => _process!;
 
     /// <summary>How long the toolstack waits for a backend; libxl's 10 s unless a test has nothing to gain from them.</summary>
     protected virtual TimeSpan? ToolstackPatience => null;
@@ -87,13 +90,22 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
 
     protected async Task StartBackendAsync(Func<XenHost, XenHost>? change = null, BackendSettings? settings = null)
     {
-        _host = Xen.OpenHost();
-        Quarantine = new Quarantine(_host.LastingRecords);
-        _client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
         var ready = CreateTestProbe();
         Sys.EventStream.Subscribe(ready, typeof(BackendEvents.Ready));
-        _backend = Sys.StartPciBackend(_client, change?.Invoke(_host) ?? _host, Quarantine, settings ?? Settings);
+        await BeginBackendAsync(change, settings);
         await ready.ExpectMsgAsync<BackendEvents.Ready>(Patience);
+        Sys.EventStream.Unsubscribe(ready);
+        Sys.Stop(ready);
+    }
+
+    /// <summary>The same for one that may never be ready.</summary>
+    protected async Task BeginBackendAsync(Func<XenHost, XenHost>? change = null, BackendSettings? settings = null)
+    {
+        var process = _process = Xen.StartProcess();
+        Quarantine = new Quarantine(process.Host.LastingRecords);
+        var client = _client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
+        process.Killed.Register(() => _ = client.DisposeAsync().AsTask());
+        _backend = Sys.StartPciBackend(client, change?.Invoke(process.Host) ?? process.Host, Quarantine, settings ?? Settings);
     }
 
     /// <summary>Ends the backend as the end of its process would: no goodbye to any guest.</summary>
@@ -102,7 +114,7 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
         if (_backend is null) return;
         await _backend.GracefulStop(Patience);
         await _client!.DisposeAsync();
-        _host!.Dispose();
+        _process!.Host.Dispose();
         _backend = null;
     }
 

@@ -69,6 +69,9 @@ public enum FaultKind
 
     /// <summary>It does not come back until the fault is disarmed or its time is up, and then succeeds.</summary>
     Stall,
+
+    /// <summary>The process is killed before the call is made.</summary>
+    Death,
 }
 
 /// <summary>A fault that has been armed. Disposing disarms it; a call that stalls comes back.</summary>
@@ -128,6 +131,8 @@ public sealed class ArmedFault : IDisposable
             case FaultKind.Stall:
                 _over.Wait(Duration);
                 return 0;
+            case FaultKind.Death:
+                return FaultPoints.Death;
             default:
                 return Errno;
         }
@@ -140,6 +145,9 @@ public sealed class InjectedBugException(FaultPoint point) : Exception($"a bug w
 /// <summary>The faults that wait for their calls. Thread-safe.</summary>
 public sealed class FaultPoints
 {
+    /// <summary>What <see cref="Meet"/> returns for <see cref="FaultKind.Death"/>.</summary>
+    internal const int Death = -1;
+
     private ImmutableArray<ArmedFault> _armed = [];
 
     /// <summary>Lets calls fail from now on.</summary>

@@ -8,97 +8,117 @@ using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Simulation.Faults;
 
-/// <summary>Each port of a host with its <see cref="FaultPoint"/>s in front.</summary>
+/// <summary>Each port of a host as one process has it: with its <see cref="FaultPoint"/>s in front, and of no use once the process is killed.</summary>
 internal static class FaultyPorts
 {
-    public static XenHost WithFaults(this XenHost host, FaultPoints faults) => host with
+    public static XenHost Of(this XenHost host, DaemonProcess process) => host with
     {
-        Grants = new Grants(host.Grants, faults),
-        EventChannels = new EventChannels(host.EventChannels, faults),
-        Hypervisor = new Hypervisor(host.Hypervisor, faults),
-        Pirqs = new GuestPirqs(host.Pirqs, faults),
-        Pci = new PciHost(host.Pci, faults),
-        Aer = new AerFeed(host.Aer, faults),
-        Toolstack = new Toolstack(host.Toolstack, faults),
-        DeviceRecords = new DeviceRecords(host.DeviceRecords, faults),
-        LastingRecords = new Records(host.LastingRecords, faults),
+        Grants = new Grants(host.Grants, process),
+        EventChannels = new EventChannels(host.EventChannels, process),
+        Hypervisor = new Hypervisor(host.Hypervisor, process),
+        Pirqs = new GuestPirqs(host.Pirqs, process),
+        Pci = new PciHost(host.Pci, process),
+        Aer = new AerFeed(host.Aer, process),
+        Toolstack = new Toolstack(host.Toolstack, process),
+        DeviceRecords = new DeviceRecords(host.DeviceRecords, process),
+        LastingRecords = new Records(host.LastingRecords, process),
     };
 
-    private sealed class Grants(IGrantTable grants, FaultPoints faults) : IGrantTable
+    private sealed class Grants(IGrantTable grants, DaemonProcess process) : IGrantTable
     {
-        public IGrantMapping Map(DomainId domain, GrantReference reference) =>
-            faults.Meet(FaultPoint.GrantMap, domain) is not 0 and var errno ? throw new HostCallException("xengnttab_map_grant_ref", $"grant {reference} of domain {domain}", errno)
-            : grants.Map(domain, reference);
+        public IGrantMapping Map(DomainId domain, GrantReference reference)
+        {
+            if (process.Meet(FaultPoint.GrantMap, domain) is not 0 and var errno) throw new HostCallException("xengnttab_map_grant_ref", $"grant {reference} of domain {domain}", errno);
+            using (process.Alive()) return grants.Map(domain, reference);
+        }
 
         public void Dispose() => grants.Dispose();
     }
 
-    private sealed class EventChannels(IEventChannels channels, FaultPoints faults) : IEventChannels
+    private sealed class EventChannels(IEventChannels channels, DaemonProcess process) : IEventChannels
     {
-        public IEventChannel Bind(DomainId domain, RemotePort remotePort, Action onEvent) =>
-            faults.Meet(FaultPoint.PortBind, domain) is not 0 and var errno ? throw new HostCallException("xenevtchn_bind_interdomain", $"port {remotePort} of domain {domain}", errno)
-            : new EventChannel(channels.Bind(domain, remotePort, onEvent), domain, faults);
+        public IEventChannel Bind(DomainId domain, RemotePort remotePort, Action onEvent)
+        {
+            if (process.Meet(FaultPoint.PortBind, domain) is not 0 and var errno) throw new HostCallException("xenevtchn_bind_interdomain", $"port {remotePort} of domain {domain}", errno);
+            using (process.Alive()) return new EventChannel(channels.Bind(domain, remotePort, onEvent), domain, process);
+        }
 
         public void Dispose() => channels.Dispose();
     }
 
-    private sealed class EventChannel(IEventChannel channel, DomainId guest, FaultPoints faults) : IEventChannel
+    private sealed class EventChannel(IEventChannel channel, DomainId guest, DaemonProcess process) : IEventChannel
     {
         public LocalPort Port => channel.Port;
 
         public void Notify()
         {
-            if (faults.Meet(FaultPoint.Notify, guest) is not 0 and var errno) throw new HostCallException("xenevtchn_notify", $"local port {Port}", errno);
-            channel.Notify();
+            if (process.Meet(FaultPoint.Notify, guest) is not 0 and var errno) throw new HostCallException("xenevtchn_notify", $"local port {Port}", errno);
+            using (process.Alive()) channel.Notify();
         }
 
         public void Unmask()
         {
-            if (faults.Meet(FaultPoint.Unmask, guest) is not 0 and var errno) throw new HostCallException("xenevtchn_unmask", $"local port {Port}", errno);
-            channel.Unmask();
+            if (process.Meet(FaultPoint.Unmask, guest) is not 0 and var errno) throw new HostCallException("xenevtchn_unmask", $"local port {Port}", errno);
+            using (process.Alive()) channel.Unmask();
         }
 
         public void Dispose() => channel.Dispose();
     }
 
-    private sealed class Hypervisor(IHypervisor hypervisor, FaultPoints faults) : IHypervisor
+    private sealed class Hypervisor(IHypervisor hypervisor, DaemonProcess process) : IHypervisor
     {
         public string Version => hypervisor.Version;
 
-        public int Crash(DomainId domain) => faults.Meet(FaultPoint.DomainCrash, domain) is not 0 and var errno ? errno : hypervisor.Crash(domain);
+        public int Crash(DomainId domain)
+        {
+            if (process.Meet(FaultPoint.DomainCrash, domain) is not 0 and var errno) return errno;
+            using (process.Alive()) return hypervisor.Crash(domain);
+        }
 
         public void Dispose() => hypervisor.Dispose();
     }
 
-    private sealed class GuestPirqs(IGuestPirqs pirqs, FaultPoints faults) : IGuestPirqs
+    private sealed class GuestPirqs(IGuestPirqs pirqs, DaemonProcess process) : IGuestPirqs
     {
-        public IPirqs Of(DomainId guest, HostBdf function) => new Pirqs(pirqs.Of(guest, function), guest, function, faults);
+        public IPirqs Of(DomainId guest, HostBdf function) => new Pirqs(pirqs.Of(guest, function), guest, function, process);
     }
 
-    private sealed class Pirqs(IPirqs pirqs, DomainId guest, HostBdf device, FaultPoints faults) : IPirqs
+    private sealed class Pirqs(IPirqs pirqs, DomainId guest, HostBdf device, DaemonProcess process) : IPirqs
     {
         public int MapMsi(out Pirq pirq)
         {
             pirq = default;
-            return faults.Meet(FaultPoint.PirqMap, guest, device) is not 0 and var errno ? errno : pirqs.MapMsi(out pirq);
+            if (process.Meet(FaultPoint.PirqMap, guest, device) is not 0 and var errno) return errno;
+            using (process.Alive()) return pirqs.MapMsi(out pirq);
         }
 
         public int MapMsix(ushort entry, ulong tableBar, out Pirq pirq)
         {
             pirq = default;
-            return faults.Meet(FaultPoint.PirqMap, guest, device) is not 0 and var errno ? errno : pirqs.MapMsix(entry, tableBar, out pirq);
+            if (process.Meet(FaultPoint.PirqMap, guest, device) is not 0 and var errno) return errno;
+            using (process.Alive()) return pirqs.MapMsix(entry, tableBar, out pirq);
         }
 
-        public int Restore() => faults.Meet(FaultPoint.PirqMap, guest, device) is not 0 and var errno ? errno : pirqs.Restore();
+        public int Restore()
+        {
+            if (process.Meet(FaultPoint.PirqMap, guest, device) is not 0 and var errno) return errno;
+            using (process.Alive()) return pirqs.Restore();
+        }
 
-        public int Unmap(Pirq pirq) => faults.Meet(FaultPoint.PirqUnmap, guest, device) is not 0 and var errno ? errno : pirqs.Unmap(pirq);
+        public int Unmap(Pirq pirq)
+        {
+            if (process.Meet(FaultPoint.PirqUnmap, guest, device) is not 0 and var errno) return errno;
+            using (process.Alive()) return pirqs.Unmap(pirq);
+        }
     }
 
-    private sealed class PciHost(IPciHost host, FaultPoints faults) : IPciHost
+    private sealed class PciHost(IPciHost host, DaemonProcess process) : IPciHost
     {
-        public IPciFunction Open(HostBdf bdf) =>
-            faults.Meet(FaultPoint.DeviceOpen, device: bdf) is not 0 and var errno ? throw new PciFunctionUnavailableException(bdf, $"cannot be opened: {Errnos.Name(errno)}")
-            : new PciFunction(host.Open(bdf), faults);
+        public IPciFunction Open(HostBdf bdf)
+        {
+            if (process.Meet(FaultPoint.DeviceOpen, device: bdf) is not 0 and var errno) throw new PciFunctionUnavailableException(bdf, $"cannot be opened: {Errnos.Name(errno)}");
+            using (process.Alive()) return new PciFunction(host.Open(bdf), process);
+        }
 
         public ConfigPolicy PolicyOf(HostBdf bdf) => host.PolicyOf(bdf);
 
@@ -107,52 +127,99 @@ internal static class FaultyPorts
         public bool KernelBackendServes(DomainId guest, int deviceId) => host.KernelBackendServes(guest, deviceId);
     }
 
-    private sealed class PciFunction(IPciFunction function, FaultPoints faults) : IPciFunction
+    private sealed class PciFunction : IPciFunction
     {
-        public PciFunctionFacts Facts => function.Facts;
-        public bool DecodesMemory => function.DecodesMemory;
-        public int Irq => function.Irq;
+        private readonly IPciFunction _function;
+        private readonly DaemonProcess _process;
+
+        public PciFunction(IPciFunction function, DaemonProcess process)
+        {
+            (_function, _process) = (function, process);
+            process.Opened(function);
+        }
+
+        public PciFunctionFacts Facts => _function.Facts;
+        public bool DecodesMemory => _function.DecodesMemory;
+        public int Irq => _function.Irq;
 
         public PciOpError Read(int offset, int size, out uint value)
         {
             value = uint.MaxValue;
-            return faults.Meet(FaultPoint.ConfigRead, device: Facts.Bdf) is not 0 and var errno ? (PciOpError)(-errno) : function.Read(offset, size, out value);
+            if (_process.Meet(FaultPoint.ConfigRead, device: Facts.Bdf) is not 0 and var errno) return (PciOpError)(-errno);
+            using (_process.Alive()) return _function.Read(offset, size, out value);
         }
 
-        public PciOpError Write(int offset, int size, uint value) =>
-            faults.Meet(FaultPoint.ConfigWrite, device: Facts.Bdf) is not 0 and var errno ? (PciOpError)(-errno) : function.Write(offset, size, value);
+        public PciOpError Write(int offset, int size, uint value)
+        {
+            if (_process.Meet(FaultPoint.ConfigWrite, device: Facts.Bdf) is not 0 and var errno) return (PciOpError)(-errno);
+            using (_process.Alive()) return _function.Write(offset, size, value);
+        }
 
-        public ImmutableArray<byte> ReadAll() => function.ReadAll();
+        public ImmutableArray<byte> ReadAll() => _function.ReadAll();
 
-        public string? TryReset() =>
-            faults.Meet(FaultPoint.DeviceReset, device: Facts.Bdf) is not 0 and var errno ? $"it cannot be reset: {Errnos.Name(errno)}" : function.TryReset();
+        public string? TryReset()
+        {
+            if (_process.Meet(FaultPoint.DeviceReset, device: Facts.Bdf) is not 0 and var errno) return $"it cannot be reset: {Errnos.Name(errno)}";
+            using (_process.Alive()) return _function.TryReset();
+        }
 
-        public void Dispose() => function.Dispose();
+        public void Dispose()
+        {
+            _process.Closed(_function);
+            _function.Dispose();
+        }
     }
 
-    private sealed class AerFeed(IAerFeed feed, FaultPoints faults) : IAerFeed
+    private sealed class AerFeed(IAerFeed feed, DaemonProcess process) : IAerFeed
     {
-        public IDisposable Watch(Action<AerReport> tell) => faults.Meet(FaultPoint.ErrorFeed) is not 0 and var errno ? throw new IOException($"errors cannot be watched: {Errnos.Name(errno)}") : feed.Watch(tell);
+        public IDisposable Watch(Action<AerReport> tell)
+        {
+            if (process.Meet(FaultPoint.ErrorFeed) is not 0 and var errno) throw new IOException($"errors cannot be watched: {Errnos.Name(errno)}");
+            using (process.Alive()) return new Watching(feed.Watch(tell), process);
+        }
+
+        private sealed class Watching : IDisposable
+        {
+            private readonly IDisposable _watch;
+            private readonly DaemonProcess _process;
+
+            public Watching(IDisposable watch, DaemonProcess process)
+            {
+                (_watch, _process) = (watch, process);
+                process.Opened(watch);
+            }
+
+            public void Dispose()
+            {
+                _process.Closed(_watch);
+                _watch.Dispose();
+            }
+        }
     }
 
-    private sealed class Toolstack(IToolstack toolstack, FaultPoints faults) : IToolstack
+    private sealed class Toolstack(IToolstack toolstack, DaemonProcess process) : IToolstack
     {
         public Task<string?> DetachAsync(DomainId guest, HostBdf device) =>
-            faults.Meet(FaultPoint.DeviceDetach, guest, device) is not 0 and var errno ? Task.FromResult<string?>($"xl pci-detach: {Errnos.Name(errno)}") : toolstack.DetachAsync(guest, device);
+            process.Meet(FaultPoint.DeviceDetach, guest, device) is not 0 and var errno ? Task.FromResult<string?>($"xl pci-detach: {Errnos.Name(errno)}") : toolstack.DetachAsync(guest, device);
     }
 
-    private sealed class DeviceRecords(IDeviceRecords records, FaultPoints faults) : IDeviceRecords
+    private sealed class DeviceRecords(IDeviceRecords records, DaemonProcess process) : IDeviceRecords
     {
         public IReadOnlyList<(DomainId Guest, HostBdf Function)> Unopened => records.Unopened;
 
-        public DeviceRecord Open(DomainId guest, HostBdf function) =>
-            faults.Meet(FaultPoint.DeviceRecord, guest, function) is not 0 and var errno ? throw new IOException($"the record of {function} cannot be kept: {Errnos.Name(errno)}")
-            : records.Open(guest, function);
+        public DeviceRecord Open(DomainId guest, HostBdf function)
+        {
+            if (process.Meet(FaultPoint.DeviceRecord, guest, function) is not 0 and var errno) throw new IOException($"the record of {function} cannot be kept: {Errnos.Name(errno)}");
+            using (process.Alive()) return records.Open(guest, function);
+        }
 
-        public void Remove(DomainId guest, HostBdf function) => records.Remove(guest, function);
+        public void Remove(DomainId guest, HostBdf function)
+        {
+            using (process.Alive()) records.Remove(guest, function);
+        }
     }
 
-    private sealed class Records(IRecords records, FaultPoints faults) : IRecords
+    private sealed class Records(IRecords records, DaemonProcess process) : IRecords
     {
         public IReadOnlyList<string> Names => records.Names;
 
@@ -165,18 +232,18 @@ internal static class FaultyPorts
         public void Write(string name, string text)
         {
             Meet(FaultPoint.RecordWrite, name, "written");
-            records.Write(name, text);
+            using (process.Alive()) records.Write(name, text);
         }
 
         public void Remove(string name)
         {
             Meet(FaultPoint.RecordWrite, name, "removed");
-            records.Remove(name);
+            using (process.Alive()) records.Remove(name);
         }
 
         private void Meet(FaultPoint point, string name, string what)
         {
-            if (faults.Meet(point, device: HostBdf.TryParse(name, out var device) ? device : null) is not 0 and var errno)
+            if (process.Meet(point, device: HostBdf.TryParse(name, out var device) ? device : null) is not 0 and var errno)
                 throw new IOException($"record {name} cannot be {what}: {Errnos.Name(errno)}");
         }
     }

@@ -67,7 +67,7 @@ public sealed class SimulatedPciHost : IPciHost
             throw new PciFunctionUnavailableException(bdf,
                 $"not set aside for guests: {(driver is null ? "it has no driver" : $"driver {driver} has it")}, {StubDriver} should; run: xl pci-assignable-add {bdf}");
         if ((function.Read(0x0E, 1) & 0x7F) > 1) throw new PciFunctionUnavailableException(bdf, "neither a device nor a PCI bridge");
-        if (!_given.TryAdd(bdf, true)) throw new PciFunctionUnavailableException(bdf, "already given to a guest; detach it there first: xl pci-detach");
+        if (!_given.TryAdd(bdf, true)) throw new PciFunctionUnavailableException(bdf, "already given to a guest; detach it there first: xl pci-detach") { IsInUse = true };
         return new OpenFunction(this, function);
     }
 

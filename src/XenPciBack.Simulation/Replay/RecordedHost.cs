@@ -15,7 +15,7 @@ public sealed class RecordedHost(IReadOnlyDictionary<HostBdf, RecordedDevice> de
     public IPciFunction Open(HostBdf bdf)
     {
         if (!devices.TryGetValue(bdf, out var device)) throw new PciFunctionUnavailableException(bdf, "it is not in the recording");
-        if (!_given.TryAdd(bdf, true)) throw new PciFunctionUnavailableException(bdf, "already given to a guest");
+        if (!_given.TryAdd(bdf, true)) throw new PciFunctionUnavailableException(bdf, "already given to a guest") { IsInUse = true };
         return device.Open(onClose: () => _given.TryRemove(bdf, out _));
     }
 
