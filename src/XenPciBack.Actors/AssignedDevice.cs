@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
@@ -10,6 +11,9 @@ namespace XenPciBack.Actors;
 /// <summary>A device opened for one guest, with all that decides what the guest may do with it.</summary>
 internal sealed class AssignedDevice
 {
+    // A reset takes a second at most.
+    private static readonly TimeSpan GiveBackPatience = TimeSpan.FromSeconds(5);
+
     private readonly IDeviceRecords _records;
 
     private AssignedDevice(XenHost host, DomainId guest, bool isTakenUp, IPciFunction function, ConfigPolicy policy, DeviceRecord record)
@@ -93,9 +97,25 @@ internal sealed class AssignedDevice
         Function.Dispose();
     }
 
+    /// <summary>Waits for a device that is on its way back from another guest.</summary>
+    private static IPciFunction OpenFunction(XenHost host, HostBdf device)
+    {
+        for (var began = Stopwatch.GetTimestamp(); ; Thread.Sleep(50))
+        {
+            try
+            {
+                return host.Pci.Open(device);
+            }
+            catch (PciFunctionUnavailableException e) when (e.IsInUse && Stopwatch.GetElapsedTime(began) < GiveBackPatience)
+            {
+                // Again.
+            }
+        }
+    }
+
     private static AssignedDevice OpenFor(XenHost host, DevicePolicies policies, DomainId guest, HostBdf device, bool permissive, bool isTakenUp)
     {
-        var function = host.Pci.Open(device);
+        var function = OpenFunction(host, device);
         DeviceRecord? record = null;
         try
         {

@@ -41,6 +41,10 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private bool _again;
     private bool _directoryGone;
 
+    // The kernel takes the ports of a process from it one after the other, and its locks somewhere in between.
+    private static readonly TimeSpan ConnectPause = TimeSpan.FromMilliseconds(10);
+    private int _connectsLeft = 100;
+
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
 
@@ -61,6 +65,11 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private sealed record PortEvent
     {
         public static readonly PortEvent Instance = new();
+    }
+
+    private sealed record ConnectAgain
+    {
+        public static readonly ConnectAgain Instance = new();
     }
 
     private sealed record FrontendIsSilent
@@ -103,6 +112,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         Receive<AssignedDevice>(OnDeviceOpened);
         Receive<DeviceActor.Released>(OnReleased);
         Receive<EffectDone>(_ => OnEffectDone());
+        Receive<ConnectAgain>(_ => PerformEffects());
         Receive<StoreFailed>(failed => OnStoreFailed(failed.Cause));
     }
 
@@ -193,8 +203,9 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
                     actor.Tell(DeviceActor.Release.Instance);
                     return;
                 case ConnectionEffect.Connect connect:
+                    if (Connect(connect) is not { } connected) return;
                     _effects.Dequeue();
-                    OnInput(Connect(connect));
+                    OnInput(connected);
                     return;
                 case ConnectionEffect.Disconnect:
                     if (!BeginDisconnect()) return;
@@ -280,7 +291,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         PerformEffects();
     }
 
-    private ConnectionInput Connect(ConnectionEffect.Connect connect)
+    /// <returns>null: the daemon before this one is not quite gone, and it is tried again soon.</returns>
+    private ConnectionInput? Connect(ConnectionEffect.Connect connect)
     {
         if (_lost is not null) return new ConnectionInput.Connected();
         var isTakenUp = _connection.State != XenbusState.Initialised;
@@ -292,7 +304,9 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         }
         catch (HostCallException e)
         {
-            return new ConnectionInput.ConnectRefused(e.Errno, e.Message);
+            if (!isTakenUp || _connectsLeft-- == 0) return new ConnectionInput.ConnectRefused(e.Errno, e.Message);
+            Timers.StartSingleTimer(nameof(ConnectAgain), ConnectAgain.Instance, ConnectPause);
+            return null;
         }
         _log.Info("Page of grant {Grant} mapped, port {Port} bound", connect.Page, connect.Port);
         // Whoever served the guest before may have published an answer and not come to send its event.

@@ -20,16 +20,18 @@ internal sealed class GuestPage
 
     private GuestPage(IGrantMapping mapping, IEventChannel channel, TimeProvider time) => (_mapping, _channel, _time) = (mapping, channel, time);
 
+    /// <summary>Binds the port, which the hypervisor allows one process at a time, and only then maps the page.</summary>
+    /// <exception cref="HostCallException">Either is refused.</exception>
     public static GuestPage Connect(XenHost host, DomainId guest, GrantReference reference, RemotePort port, Action onEvent, TimeProvider time)
     {
-        var mapping = host.Grants.Map(guest, reference);
+        var channel = host.EventChannels.Bind(guest, port, onEvent);
         try
         {
-            return new GuestPage(mapping, host.EventChannels.Bind(guest, port, onEvent), time);
+            return new GuestPage(host.Grants.Map(guest, reference), channel, time);
         }
         catch
         {
-            mapping.Dispose();
+            channel.Dispose();
             throw;
         }
     }

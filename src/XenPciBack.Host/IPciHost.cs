@@ -26,4 +26,7 @@ public interface IPciHost
 public sealed class PciFunctionUnavailableException(HostBdf bdf, string reason) : Exception($"{bdf}: {reason}")
 {
     public HostBdf Bdf { get; } = bdf;
+
+    /// <summary>Somebody in this process has it open, maybe on its way back from another guest.</summary>
+    public bool IsInUse { get; init; }
 }

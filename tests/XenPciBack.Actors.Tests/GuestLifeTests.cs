@@ -1,4 +1,5 @@
 using XenPciBack.Protocol;
+using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Guests;
 using XenPciBack.Simulation.Toolstack;
 
@@ -152,5 +153,19 @@ public class GuestLifeTests : BackendTest
         Assert.Equal(0x08u, await ReadConfigAsync(guest, 0, 0x0C, 1));
         // The one call is the watch's own registration.
         Assert.Equal(1, changes);
+    }
+
+    [Fact]
+    public async Task A_guest_whose_device_is_still_on_its_way_back_from_another_waits_for_it()
+    {
+        var first = await ConnectedGuestAsync("first", Nic);
+        using var reset = Xen.Faults.Arm(FaultPoint.DeviceReset, FaultKind.Stall, device: Nic);
+        await Xen.CrashGuestAsync(first);
+        await Store.RemoveAsync(BackendOf(first));
+        await EventuallyAsync(1, () => reset.Struck);
+        var next = await Xen.CreateGuestAsync("next", [Nic]);
+        await EventuallyAsync("2", () => ReadAsync(next, "state"));
+        reset.Dispose();
+        await next.Frontend.WaitUntilConnectedAsync(Soon());
     }
 }

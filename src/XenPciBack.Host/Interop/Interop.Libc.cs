@@ -75,6 +75,14 @@ internal static partial class Interop
             return fd >= 0 ? new SafeFileHandle(fd, ownsHandle: true) : throw new HostCallException(nameof(open), path, Marshal.GetLastPInvokeError());
         }
 
+        /// <summary>Opens or makes a file that only its owner can open, for reading and writing as it is. .NET would lock it (flock), or refuse because another process has.</summary>
+        /// <exception cref="HostCallException">It cannot be opened.</exception>
+        internal static SafeFileHandle OpenUnlocked(string path)
+        {
+            var fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, OwnerOnly);
+            return fd >= 0 ? new SafeFileHandle(fd, ownsHandle: true) : throw new HostCallException(nameof(open), path, Marshal.GetLastPInvokeError());
+        }
+
         /// <summary>A socket that gets the kernel objects' events (netlink, group 1: from the kernel itself), without waiting.</summary>
         /// <exception cref="HostCallException">It cannot be had.</exception>
         internal static SafeFileHandle OpenKernelEvents()
@@ -97,10 +105,26 @@ internal static partial class Interop
                 return Result(read(file, buffer, (nuint)bytes.Length));
         }
 
+        /// <summary>Locks a file for this process alone, and waits for that.</summary>
+        /// <exception cref="HostCallException">It cannot be locked.</exception>
+        internal static void Lock(SafeFileHandle file)
+        {
+            while (flock(file, LOCK_EX) < 0)
+            {
+                var errno = Marshal.GetLastPInvokeError();
+                if (errno != EINTR) throw new HostCallException(nameof(flock), "a lock of the host", errno);
+            }
+        }
+
+        /// <returns>false if another process has it locked.</returns>
+        internal static bool TryLock(SafeFileHandle file) => flock(file, LOCK_EX | LOCK_NB) == 0;
+
+        private const int LOCK_EX = 2, LOCK_NB = 4;
         private const int EFD_CLOEXEC = 0x80000;
         private const short POLLIN = 1;
         private const int EINTR = 4;
-        private const int O_RDONLY = 0, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
+        private const int O_RDONLY = 0, O_RDWR = 2, O_CREAT = 0x40, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
+        private const uint OwnerOnly = 0x180; // 0600
         private const int AF_NETLINK = 16, SOCK_DGRAM = 2, SOCK_NONBLOCK = 0x800, SOCK_CLOEXEC = 0x80000, NETLINK_KOBJECT_UEVENT = 15;
         private const uint KernelGroup = 1;
 
@@ -138,13 +162,16 @@ internal static partial class Interop
         private static partial nint read(SafeFileHandle fd, void* buffer, nuint count);
 
         [LibraryImport(Libraries.Libc, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-        private static partial int open(string path, int flags);
+        private static partial int open(string path, int flags, uint mode = 0);
 
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial int socket(int domain, int type, int protocol);
 
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial int bind(SafeFileHandle fd, void* address, uint length);
+
+        [LibraryImport(Libraries.Libc, SetLastError = true)]
+        private static partial int flock(SafeFileHandle fd, int operation);
 
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial int eventfd(uint initial, int flags);

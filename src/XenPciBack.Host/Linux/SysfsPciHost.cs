@@ -32,7 +32,7 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
                 $"not set aside for guests: {(driver is null ? "it has no driver" : $"driver {driver} has it")}, {StubDriver} should; run: xl pci-assignable-add {bdf}");
 
         if (!_given.TryAdd(bdf, true))
-            throw new PciFunctionUnavailableException(bdf, "already given to a guest; detach it there first: xl pci-detach");
+            throw new PciFunctionUnavailableException(bdf, "already given to a guest; detach it there first: xl pci-detach") { IsInUse = true };
         try
         {
             return SysfsPciFunction.Open(bdf, directory, $"{_root}/sys/kernel/irq", ReadCacheLineSize(), onClose: () => _given.TryRemove(bdf, out _));
