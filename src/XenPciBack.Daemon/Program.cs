@@ -14,6 +14,7 @@ var root = new RootCommand("xenpciback - the PCI backend of a Xen host as a daem
     TraceCommand.Create(),
     ReplayCommand.Create(),
     QuarantineCommand.Create(),
+    HandoverCommand.Create(),
     FaultCommand.Create(),
 };
 

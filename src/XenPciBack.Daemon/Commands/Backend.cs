@@ -17,7 +17,8 @@ namespace XenPciBack.Daemon.Commands;
 internal static class Backend
 {
     /// <param name="faults">Null on a real host.</param>
-    public static IHost Build(DaemonSettings settings, XenHost host, XenStoreClient client, FaultInjector? faults = null)
+    /// <param name="handover">Null where no other daemon can take over.</param>
+    public static IHost Build(DaemonSettings settings, XenHost host, XenStoreClient client, FaultInjector? faults = null, Handover? handover = null)
     {
         var quarantine = new Quarantine(host.LastingRecords);
         var builder = Microsoft.Extensions.Hosting.Host.CreateEmptyApplicationBuilder(null);
@@ -32,7 +33,7 @@ internal static class Backend
             })
             .AddPciBackend(client, host, quarantine, settings.Backend)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
-        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, services.GetRequiredService<IRequiredActor<PciBackend>>()));
+        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, services.GetRequiredService<IRequiredActor<PciBackend>>()));
         client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message);
         client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
         return builder.Build();

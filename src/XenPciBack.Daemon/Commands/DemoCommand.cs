@@ -70,6 +70,7 @@ internal static class DemoCommand
         finally
         {
             await backend.StopAsync(CancellationToken.None);
+            File.Delete(settings.ControlSocket);
         }
     }
 
@@ -177,12 +178,5 @@ internal static class DemoCommand
             await Task.Delay(TimeSpan.FromMilliseconds(10), CancellationToken.None);
         }
         return true;
-    }
-
-    private sealed class TemporaryDirectory : IDisposable
-    {
-        public string Path { get; } = Directory.CreateTempSubdirectory("xenpciback-").FullName;
-
-        public void Dispose() => Directory.Delete(Path, recursive: true);
     }
 }

@@ -12,15 +12,18 @@ namespace XenPciBack.Daemon.Control;
 /// <param name="ListQuarantine">true: the devices in quarantine are wanted.</param>
 /// <param name="ClearQuarantine">A device that guests may be given again.</param>
 /// <param name="Fault">The name of a fault that is to happen; only the demo can do that.</param>
-internal sealed record ControlRequest(string? Trace = null, bool? ListQuarantine = null, HostBdf? ClearQuarantine = null, string? Fault = null);
+/// <param name="HandOver">true: the daemon that stands by is to take over.</param>
+internal sealed record ControlRequest(string? Trace = null, bool? ListQuarantine = null, HostBdf? ClearQuarantine = null, string? Fault = null, bool? HandOver = null);
 
 /// <summary>One line of the daemon's answer, and of a recording; exactly one of these is there.</summary>
 /// <param name="Error">Why there will be nothing: the connection ends.</param>
 /// <param name="Device">A device, before the first operation of it.</param>
 /// <param name="Quarantined">What is in quarantine, after the request.</param>
 /// <param name="Injected">The fault that was asked for, and whom it concerns.</param>
+/// <param name="HandedOverTo">The process that serves the guests from now on.</param>
 internal sealed record ControlAnswer(
-    string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null, IReadOnlyList<QuarantinedDevice>? Quarantined = null, string? Injected = null);
+    string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null, IReadOnlyList<QuarantinedDevice>? Quarantined = null, string? Injected = null,
+    int? HandedOverTo = null);
 
 /// <summary>A device of a guest, as it was then.</summary>
 internal sealed record TracedDevice(int Guest, DeviceDescription Description);

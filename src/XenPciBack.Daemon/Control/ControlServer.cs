@@ -19,7 +19,7 @@ internal delegate Task<(string? Injected, string? Error)> FaultInjector(string n
 /// The daemon's Unix socket for its own command line, open to its owner (root) only. A client sends one line of JSON and gets
 /// lines of JSON until one side closes.
 /// </summary>
-internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, IRequiredActor<PciBackend> backend) : BackgroundService
+internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, Handover? handover, IRequiredActor<PciBackend> backend) : BackgroundService
 {
     // Longer than any request there is.
     private const int LongestRequest = 4096;
@@ -38,7 +38,7 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
         }
         catch (OperationCanceledException)
         {
-            File.Delete(path);
+            // The socket's name may be another daemon's by now.
         }
     }
 
@@ -85,6 +85,8 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
             { ListQuarantine: true } => SendAsync(stream, Quarantined(clear: null), stop),
             { ClearQuarantine: { } device } => SendAsync(stream, Quarantined(device), stop),
             { Fault: { } fault } => SendAsync(stream, await InjectAsync(fault).ConfigureAwait(false), stop),
+            // By then this daemon is ending.
+            { HandOver: true } => SendAsync(stream, await HandOverAsync().ConfigureAwait(false), CancellationToken.None),
             _ => SendAsync(stream, new ControlAnswer("this daemon does not know the request; is the command of another version?"), stop),
         }).ConfigureAwait(false);
     }
@@ -92,6 +94,11 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
     private async Task<ControlAnswer> InjectAsync(string name) =>
         faults is null ? new ControlAnswer("faults can be injected into xenpciback demo, not into the daemon of a real host")
         : await faults(name).ConfigureAwait(false) is var (injected, error) && error is null ? new ControlAnswer(Injected: injected) : new ControlAnswer(error);
+
+    private async Task<ControlAnswer> HandOverAsync() =>
+        handover is null ? new ControlAnswer("the demo has nobody to hand over to")
+        : await handover.AskAsync().ConfigureAwait(false) is { } process ? new ControlAnswer(HandedOverTo: process)
+        : new ControlAnswer("nobody stands by; start the daemon that is to take over with xenpciback run, and wait until it says that it stands by");
 
     private ControlAnswer Quarantined(HostBdf? clear)
     {

@@ -1,0 +1,71 @@
+using Akka.Actor;
+using Akka.Configuration;
+using Serilog;
+using XenPciBack.Actors;
+using XenPciBack.Daemon.Configuration;
+using XenPciBack.Daemon.Demo;
+using XenPciBack.Protocol.Aer;
+using XenPciBack.Simulation;
+using XenPciBack.Simulation.Guests;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Daemon.Commands;
+
+/// <summary>
+/// What a daemon that stands by does until its turn comes: it serves, takes up and crashes guests of an embedded host, so that all the code
+/// it is going to need is loaded and compiled when a real guest waits.
+/// </summary>
+internal static class Rehearsal
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
+
+    private const uint EnableMsi = 2, DisableMsi = 3;
+
+    public static async Task RunAsync(DaemonSettings settings, CancellationToken stop)
+    {
+        try
+        {
+            using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop);
+            patience.CancelAfter(Patience);
+            await PlayAsync(settings.Backend, patience.Token);
+        }
+        catch (Exception e) when (e is not OperationCanceledException || !stop.IsCancellationRequested)
+        {
+            Log.Warning("The rehearsal has failed, so taking over may take longer: {Cause}", e.Message);
+        }
+    }
+
+    private static async Task PlayAsync(BackendSettings settings, CancellationToken stop)
+    {
+        using var directory = new TemporaryDirectory();
+        var socket = Path.Combine(directory.Path, "xenstored");
+        await using var xen = await DemoHost.StartAsync(socket);
+        var guests = new List<SimulatedGuest>();
+        foreach (var (name, devices) in DemoHost.Guests) guests.Add(await xen.CreateGuestAsync(name, devices, new FrontendOptions { RequestTimeout = Patience }));
+
+        await ServeAsync(xen, settings, () => Task.WhenAll(guests.Select(guest => guest.Frontend.WaitUntilConnectedAsync(stop))), stop);
+        await ServeAsync(xen, settings, async () =>
+        {
+            foreach (var guest in guests)
+            {
+                await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0006);
+                await guest.Frontend.SendAsync(new FrontendRequest(EnableMsi, 0, 0, 0));
+                await guest.Frontend.SendAsync(new FrontendRequest(DisableMsi, 0, 0, 0));
+            }
+            xen.Aer.Inject(DemoHost.Guests[0].Devices[0], AerSeverity.Fatal, 1 << 14);
+            while (!guests[0].IsCrashed) await Task.Delay(10, stop);
+            foreach (var guest in guests) await xen.DestroyGuestAsync(guest);
+        }, stop);
+    }
+
+    private static async Task ServeAsync(SimulatedXenHost xen, BackendSettings settings, Func<Task> scene, CancellationToken stop)
+    {
+        using var host = xen.OpenHost();
+        await using var client = await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint, stop);
+        using var system = ActorSystem.Create("rehearsal", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlane.Configuration));
+        var backend = system.StartPciBackend(client, host, new Quarantine(host.LastingRecords), settings);
+        await scene();
+        await backend.GracefulStop(Patience);
+        await system.Terminate();
+    }
+}
