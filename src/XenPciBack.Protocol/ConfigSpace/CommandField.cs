@@ -5,7 +5,8 @@ namespace XenPciBack.Protocol.ConfigSpace;
 
 /// <summary>
 /// The command register. A guest can turn decoding on but never off in hardware (XSA-120: a device that stops decoding can
-/// bring the host down), and parity, SERR and INTx-disable are only a shadow to it.
+/// bring the host down), and parity, SERR and INTx-disable are only a shadow to it. What has been done is recorded after it has been: a write
+/// that was cut short by the daemon's end is done once more by the next one.
 /// </summary>
 internal sealed class CommandField : ConfigField
 {
@@ -96,19 +97,20 @@ internal sealed class CommandField : ConfigField
 
     private PciOpError Disable()
     {
+        var error = ChangeHardware(CommandBits.Master, 0);
         _record.IsDecoding = false;
         _record.IsBusMaster = false;
-        return ChangeHardware(CommandBits.Master, 0);
+        return error;
     }
 
     private void SetBusMaster(bool on)
     {
-        _record.IsBusMaster = on;
         ChangeHardware(CommandBits.Master, on ? CommandBits.Master : 0);
         // Conventional PCI only: a bus master needs a share of the bus. PCIe has no latency timer.
         if (on && CapabilityList.Find(Function, CapabilityId.PciExpress) == 0
             && Function.Read(Register.LatencyTimer, 1, out var latency) == PciOpError.Success && latency < MinimumLatency)
             Function.Write(Register.LatencyTimer, 1, DefaultLatency);
+        _record.IsBusMaster = on;
     }
 
     private bool SetMemoryWriteInvalidate(bool on)
