@@ -14,6 +14,8 @@ var root = new RootCommand("xenpciback - the PCI backend of a Xen host as a daem
     TraceCommand.Create(),
     ReplayCommand.Create(),
     QuarantineCommand.Create(),
+    HideCommands.Hide(),
+    HideCommands.Unhide(),
     HandoverCommand.Create(),
     FaultCommand.Create(),
 };

@@ -1,6 +1,8 @@
+using System.Collections.Immutable;
 using Akka.Configuration;
 using Serilog.Events;
 using XenPciBack.Actors;
+using XenPciBack.Protocol.Hiding;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Daemon.Configuration;
@@ -8,9 +10,11 @@ namespace XenPciBack.Daemon.Configuration;
 /// <summary>Everything hocon.conf says, read and validated once.</summary>
 /// <param name="XenStoreSocket">null: search as libxenstore does.</param>
 /// <param name="ControlSocket">Where the daemon's own command line finds it.</param>
+/// <param name="Hide">Devices to set aside for guests when the daemon begins to serve.</param>
 /// <param name="Akka">The whole configuration, for the actor system.</param>
 internal sealed record DaemonSettings(
-    BackendSettings Backend, string? XenStoreSocket, XenStoreClientOptions XenStore, LogEventLevel LogLevel, string ControlSocket, Config Akka)
+    BackendSettings Backend, string? XenStoreSocket, XenStoreClientOptions XenStore, LogEventLevel LogLevel, string ControlSocket,
+    ImmutableArray<HidePattern> Hide, Config Akka)
 {
     public XenStoreEndpoint XenStoreEndpoint => XenStoreSocket is null ? XenStoreEndpoint.Discover() : XenStoreEndpoint.Socket(XenStoreSocket);
 }

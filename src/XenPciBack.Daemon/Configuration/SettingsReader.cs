@@ -7,6 +7,7 @@ using Serilog.Events;
 using XenPciBack.Actors;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Hiding;
 using XenPciBack.Protocol.Slots;
 using XenPciBack.XenStore;
 
@@ -101,7 +102,14 @@ internal sealed class SettingsReader
         };
         var socket = Text("xenstore.socket");
         return new DaemonSettings(backend, socket.Length == 0 ? null : socket, xenStore, OneOf<LogEventLevel>("log.level", LogEventLevel.Error),
-            SocketPath("control-socket"), _config);
+            SocketPath("control-socket"), HidePatterns("hide"), _config);
+    }
+
+    private ImmutableArray<HidePattern> HidePatterns(string key)
+    {
+        var patterns = HidePattern.Parse(Text(key), out var fault);
+        if (fault is not null) _faults.Add($"{_source}: {Root}.{key}: {fault}");
+        return patterns;
     }
 
     private ImmutableDictionary<HostBdf, ConfigPolicy> ReadDevices()

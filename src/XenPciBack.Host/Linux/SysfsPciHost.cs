@@ -12,7 +12,8 @@ namespace XenPciBack.Host.Linux;
 /// <param name="root">Where the file system begins; other than <c>/</c> only in tests.</param>
 public sealed class SysfsPciHost(string root = "/") : IPciHost
 {
-    private const string StubDriver = "pciback";
+    /// <summary>The driver that keeps a device for guests.</summary>
+    public const string StubDriver = "pciback";
 
     private readonly string _root = root.TrimEnd('/');
     private readonly string _bus = root.TrimEnd('/') + "/sys/bus";
@@ -26,7 +27,7 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
         var directory = $"{_bus}/pci/devices/{bdf}";
         if (!Directory.Exists(directory)) throw new PciFunctionUnavailableException(bdf, $"no such device: {directory} does not exist");
 
-        var driver = Path.GetFileName(new FileInfo($"{directory}/driver").LinkTarget);
+        var driver = DriverOf(bdf);
         if (driver != StubDriver)
             throw new PciFunctionUnavailableException(bdf,
                 $"not set aside for guests: {(driver is null ? "it has no driver" : $"driver {driver} has it")}, {StubDriver} should; run: xl pci-assignable-add {bdf}");
@@ -53,6 +54,16 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
         var allDevices = ReadOrEmpty($"{_root}/sys/module/xen_pciback/parameters/permissive").Trim() == "Y";
         return new ConfigPolicy(allDevices || IsListed("permissive", bdf), IsListed("allow_interrupt_control", bdf));
     }
+
+    /// <summary>Every function there is, by address.</summary>
+    public IReadOnlyList<HostBdf> Functions =>
+        [.. Directory.EnumerateFileSystemEntries($"{_bus}/pci/devices").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)
+            .SelectMany(name => HostBdf.TryParse(name, out var bdf) ? [bdf] : Array.Empty<HostBdf>())];
+
+    public bool Exists(HostBdf bdf) => Directory.Exists($"{_bus}/pci/devices/{bdf}");
+
+    /// <summary>The driver that has the function; null if none has.</summary>
+    public string? DriverOf(HostBdf bdf) => Path.GetFileName(new FileInfo($"{_bus}/pci/devices/{bdf}/driver").LinkTarget);
 
     public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => [.. SysfsPciFunction.BridgesAbove(bdf, $"{_bus}/pci/devices/{bdf}")];
 

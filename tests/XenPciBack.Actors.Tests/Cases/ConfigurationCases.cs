@@ -1,16 +1,33 @@
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.Hiding;
 using XenPciBack.Simulation.Pci;
 
 namespace XenPciBack.Actors.Tests.Cases;
 
-/// <summary>Cases 87 and 88: what the kernel's module takes from sysfs, and how long it holds.</summary>
+/// <summary>Cases 86 to 88: what the kernel's module takes from sysfs, and how long it holds.</summary>
 public class ConfigurationCases : CaseTest
 {
     private const int Command = 0x04, Unruled = 0xE0;
     private const uint IntxDisable = 0x400;
 
     private static readonly HostBdf Device = HostBdf.Parse("0000:00:19.0");
+
+    [Theory]
+    [InlineData("(0000:03:00.0)(04:00.*)", 9), InlineData("(03:*.*)", 256)]
+    public void Case_86_Hidden_devices_are_named_in_the_kernels_grammar(string text, int functions)
+    {
+        var patterns = HidePattern.Parse(text, out var fault);
+        Assert.Null(fault);
+        Assert.Equal(functions, Enumerable.Range(0, 0x10000).Count(i => patterns.Any(pattern => pattern.Covers(new HostBdf(0, (byte)(i >> 8), (byte)(i >> 3 & 0x1F), (byte)(i & 7)), []))));
+    }
+
+    [Fact]
+    public void Case_86_What_does_not_end_is_refused()
+    {
+        Assert.Empty(HidePattern.Parse("(03:00.0", out var fault));
+        Assert.Contains("'(03:00.0' is no device to hide", fault, StringComparison.Ordinal);
+    }
 
     [Fact]
     public async Task Case_87_A_quirk_opens_a_register_of_its_device_in_full_whatever_its_mask()
