@@ -49,9 +49,10 @@ internal sealed class AssignedDevice
     {
         if (!isTakenUp && quarantine.Find(device) is { } quarantined)
             throw new PciFunctionUnavailableException(device, $"in quarantine since {quarantined.Since:u}, when guest {quarantined.Guest} had it: {quarantined.Reason}; to give it to guests again: xenpciback quarantine clear {device}");
-        foreach (var (other, function) in host.DeviceRecords.Unopened)
-            if (function == device && !(isTakenUp && other == guest))
-                TakeBack(host, policies, other, device);
+        if (!isTakenUp)
+            foreach (var (other, function) in host.DeviceRecords.Unopened)
+                if (function == device)
+                    TakeBack(host, policies, other, device);
         return OpenFor(host, policies, guest, device, permissive, isTakenUp);
     }
 
@@ -63,7 +64,12 @@ internal sealed class AssignedDevice
         using (var record = host.DeviceRecords.Open(guest, device)) isWhole = record.IsComplete;
         try
         {
-            if (isWhole) return OpenFor(host, policies, guest, device, permissive: false, isTakenUp: true).GiveBack();
+            if (isWhole)
+            {
+                var assigned = OpenFor(host, policies, guest, device, permissive: false, isTakenUp: true);
+                assigned.Interrupts.TakeUp();
+                return assigned.GiveBack();
+            }
         }
         catch (PciFunctionUnavailableException)
         {

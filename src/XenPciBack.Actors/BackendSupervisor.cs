@@ -44,12 +44,18 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     // Guests whose actors are ending in good order.
     private readonly HashSet<BackendDirectory> _finished = [];
 
+    // Guests whose actors are ending because another one is to read everything anew.
+    private readonly HashSet<BackendDirectory> _startingOver = [];
+
     private IActorRef? _aerMonitor;
     private ImmutableArray<TraceSink> _sinks = [];
     private bool _reading;
     private bool _again;
     private bool _domainReleased = true;
     private bool _ready;
+
+    // Another daemon serves the guests.
+    private bool _standsBy;
 
     private sealed record Changed
     {
@@ -61,7 +67,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         public static readonly DomainReleased Instance = new();
     }
 
-    private sealed record Listed(IReadOnlyList<BackendDirectory> Removed, IReadOnlyList<BackendDirectory> Directories);
+    /// <param name="WhileStandingBy">It was read before this daemon's turn: a guest that is missing in it may be new, and is not gone.</param>
+    private sealed record Listed(bool WhileStandingBy, IReadOnlyList<BackendDirectory> Removed, IReadOnlyList<BackendDirectory> Directories);
     private sealed record ListingFailed(Exception Cause);
 
     private sealed record StartMonitor
@@ -78,9 +85,9 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private sealed record Quarantined(QuarantinedDevice Device, string? Fault, bool IsFirstTry);
     private sealed record RecordAgain(QuarantinedDevice Device);
 
-    public BackendSupervisor(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings)
+    public BackendSupervisor(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy)
     {
-        (_client, _host, _quarantine, _settings) = (client, host, quarantine, settings);
+        (_client, _host, _quarantine, _settings, _standsBy) = (client, host, quarantine, settings, standsBy);
         var self = Self;
         _directories = new ConnectionDirectories(client, settings.Domain,
             onChange: () => self.Tell(Changed.Instance, ActorRefs.NoSender),
@@ -89,6 +96,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<DomainReleased>(_ => OnDomainReleased());
         Receive<Listed>(OnListed);
         Receive<ListingFailed>(failed => OnListingFailed(failed.Cause));
+        Receive<TakeOver>(_ => OnTurn());
+        Receive<GuestActor.StartsOver>(starts => _startingOver.Add(starts.Directory));
         Receive<GuestActor.Finished>(finished => _finished.Add(finished.Directory));
         Receive<GuestActor.ErrorSettled>(settled => _unsettled.Remove((settled.Guest, settled.Device)));
         Receive<Tracing.Start>(start => SwitchTrace(_sinks.Add(start.Sink)));
@@ -115,14 +124,10 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     public ITimerScheduler Timers { get; set; } = null!;
 
-    public static Props Props(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings) =>
-        Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, quarantine, settings));
+    public static Props Props(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy) =>
+        Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, quarantine, settings, standsBy));
 
-    protected override void PreStart()
-    {
-        StartAerMonitor();
-        OnChanged();
-    }
+    protected override void PreStart() => OnChanged();
 
     private void StartAerMonitor() => _aerMonitor = Context.Watch(Context.ActorOf(AerMonitor.Props(_host, _settings.Aer), "aer"));
 
@@ -143,6 +148,18 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         });
     }
 
+    private void OnTurn()
+    {
+        if (!_standsBy) return;
+        _standsBy = false;
+        _leftAlone.Clear();
+        _failures.Clear();
+        // The guests first: they wait.
+        foreach (var guest in _guests.Values) guest.Tell(TakeOver.Instance);
+        (_ready, _domainReleased) = (false, true);
+        OnChanged();
+    }
+
     private void OnDomainReleased()
     {
         _domainReleased = true;
@@ -153,12 +170,12 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     {
         _again = true;
         if (_reading) return;
-        ReadAsync(_domainReleased).PipeTo(Self, failure: e => new ListingFailed(e));
+        ReadAsync(_standsBy, _domainReleased && !_standsBy).PipeTo(Self, failure: e => new ListingFailed(e));
         (_reading, _again, _domainReleased) = (true, false, false);
     }
 
-    private async Task<Listed> ReadAsync(bool domainReleased) =>
-        new(domainReleased ? await _directories.RemoveStaleAsync().ConfigureAwait(false) : [], await _directories.ListAsync().ConfigureAwait(false));
+    private async Task<Listed> ReadAsync(bool standsBy, bool domainReleased) =>
+        new(standsBy, domainReleased ? await _directories.RemoveStaleAsync().ConfigureAwait(false) : [], await _directories.ListAsync().ConfigureAwait(false));
 
     private void OnListed(Listed listed)
     {
@@ -173,12 +190,15 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         foreach (var directory in listed.Directories)
             if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
                 Serve(directory);
-        foreach (var (guest, function) in _host.DeviceRecords.Unopened)
-            if (!IsServed(guest)) TakeBack(guest, function);
-        if (!_ready)
+        if (!listed.WhileStandingBy)
+            foreach (var (guest, function) in _host.DeviceRecords.Unopened)
+                if (!IsServed(guest)) TakeBack(guest, function);
+        if (!_ready && listed.WhileStandingBy == _standsBy)
         {
             _ready = true;
-            _log.Info("xenpciback is ready: Xen {XenVersion}, watching {Root}, {Guests} guests", _host.Hypervisor.Version, BackendDirectory.RootOf(_settings.Domain), _guests.Count);
+            if (!_standsBy && _aerMonitor is null) StartAerMonitor();
+            if (_standsBy) _log.Info("{Guests} guests of another daemon could be taken over", _guests.Count);
+            else _log.Info("xenpciback is ready: Xen {XenVersion}, watching {Root}, {Guests} guests", _host.Hypervisor.Version, BackendDirectory.RootOf(_settings.Domain), _guests.Count);
             Context.System.EventStream.Publish(BackendEvents.Ready.Instance);
         }
         if (_again) OnChanged();
@@ -201,7 +221,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
             return;
         }
         var errors = _unsettled.Values.Where(act => act.Guest == directory.Guest).ToImmutableArray();
-        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _quarantine, _settings, _lost.GetValueOrDefault(directory.Guest), errors), directory.ActorName));
+        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _quarantine, _settings, _lost.GetValueOrDefault(directory.Guest), errors, _standsBy), directory.ActorName));
         _guests[directory] = guest;
         if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
     }
@@ -234,9 +254,14 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     {
         var directory = _guests.First(g => g.Value.Equals(ended)).Key;
         _guests.Remove(directory);
+        if (_startingOver.Remove(directory))
+        {
+            OnChanged();
+            return;
+        }
         if (_finished.Remove(directory))
         {
-            _log.Info("Guest {DomId} is gone; {Guests} left", directory.Guest, _guests.Count);
+            if (!_standsBy) _log.Info("Guest {DomId} is gone; {Guests} left", directory.Guest, _guests.Count);
             // The toolstack may have made the directory anew while the actor was ending.
             OnChanged();
         }

@@ -38,6 +38,15 @@ internal sealed class DeviceActor : ReceiveActor
     // Read from the device when a trace first asks for names.
     private RegisterNames? _names;
 
+    /// <summary>From now on the device is this daemon's to serve; before any request.</summary>
+    public sealed record Begin
+    {
+        public static readonly Begin Instance = new();
+    }
+
+    /// <summary>To the parent: an error that the daemon before this one did not live to see the guest over.</summary>
+    public sealed record Unsettled(HostBdf Device, AerSeverity Severity);
+
     /// <summary>A request somebody watches; answered by <see cref="TracedAnswer"/>.</summary>
     /// <param name="Describe">Say first what device it is.</param>
     public sealed record TracedRequest(PciRequest Request, bool Describe);
@@ -94,6 +103,7 @@ internal sealed class DeviceActor : ReceiveActor
     {
         Receive<PciRequest>(request => Sender.Tell(Perform(request)));
         Receive<TracedRequest>(traced => Sender.Tell(PerformTraced(traced)));
+        Receive<Begin>(_ => OnBegin());
         Receive<Remember>(remember => _device.Record.UnsettledError = remember.Error);
         Receive<Restore>(restore => BringBack(restore.Reset));
         Receive<Lose>(Fail);
@@ -136,6 +146,12 @@ internal sealed class DeviceActor : ReceiveActor
         // Stopped without a release: the daemon is ending, or an actor has failed. The guest may go on using the device, and the
         // next daemon or actor takes it up as it is, so nothing is reset.
         if (!_handedOver && _lost is not { IsTaken: true }) _device.Close();
+    }
+
+    private void OnBegin()
+    {
+        _interrupts.TakeUp();
+        if (_device.Record.UnsettledError is { } severity) Context.Parent.Tell(new Unsettled(_function.Bdf, severity));
     }
 
     private TracedAnswer PerformTraced(TracedRequest traced)

@@ -30,6 +30,11 @@ internal sealed partial class GuestActor
                 else device.Tell(request);
                 return;
             }
+            if (IsUnsure)
+            {
+                _heldBack = request;
+                return;
+            }
             Publish(page, new PciAnswer(PciOpError.DeviceNotFound, request.Value));
         }
         // A request still waiting has its event pending behind the mask, or its guest has yet to send it.

@@ -48,6 +48,9 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
     public sealed record Finished(BackendDirectory Directory);
 
+    /// <summary>Told to the parent before the actor ends: what it has read is not so any more, and another one is to read it anew.</summary>
+    public sealed record StartsOver(BackendDirectory Directory);
+
     /// <summary>To the parent: what it has told of this device needs nothing more.</summary>
     public sealed record ErrorSettled(DomainId Guest, HostBdf Device);
 
@@ -82,12 +85,18 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         public static readonly NoVerdict Instance = new();
     }
 
+    private sealed record LookAgain
+    {
+        public static readonly LookAgain Instance = new();
+    }
+
+    private sealed record LookedAgain(ConnectionInput.Observed? Observed);
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
-    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors)
+    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy)
     {
-        (_directory, _host, _quarantine, _settings, _lost) = (directory, host, quarantine, settings, lost);
+        (_directory, _host, _quarantine, _settings, _lost, _standsBy) = (directory, host, quarantine, settings, lost, standsBy);
         foreach (var error in errors) _early[error.Device] = error;
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
         _announced = (_connection.State, _connection.Slots);
@@ -105,7 +114,15 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         Receive<NoVerdict>(_ => OnNoVerdict());
         Receive<RecoveryActor.Ended>(ended => EndRecovery(ended.Device));
         Receive<DeviceActor.Gone>(gone => OnDeviceGone(gone.Device));
-        Receive<AnnounceAgain>(_ => Announce(isOld: true));
+        Receive<DeviceActor.Unsettled>(unsettled => OnErrorFromBefore(unsettled.Device, unsettled.Severity));
+        Receive<TakeOver>(_ => OnTurn());
+        Receive<LookAgain>(_ => OnLookAgain());
+        Receive<LookedAgain>(looked => OnLookedAgain(looked.Observed));
+        Receive<AnnounceAgain>(_ =>
+        {
+            // What is still being taken up is announced, as old, when it is complete.
+            if (_announced.State != XenbusState.Unknown) Announce(isOld: true);
+        });
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ConnectionInput>(OnInput);
@@ -120,9 +137,10 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     /// <param name="lost">The device for which the guest has been crashed; null for a guest that runs.</param>
     /// <param name="errors">What an actor before this one was told of the guest's devices and has not seen through.</param>
+    /// <param name="standsBy">Another daemon serves the guest, until <see cref="TakeOver"/>.</param>
     public static Props Props(
-        BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors) =>
-        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, quarantine, settings, lost, errors)).WithDispatcher(DataPlane.DispatcherId);
+        BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy) =>
+        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, quarantine, settings, lost, errors, standsBy)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PreStart() => OnChanged();
 
@@ -142,6 +160,11 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     private void OnChanged()
     {
+        if (_standsBy && (_inPass || IsPrepared))
+        {
+            Timers.StartSingleTimer(nameof(LookAgain), LookAgain.Instance, StandbyQuiet);
+            return;
+        }
         _again = true;
         if (_inPass) return;
         _inPass = true;
@@ -161,18 +184,25 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     private void Read()
     {
+        // One at a time; the one under way is followed by this one.
+        if (_isLooking) return;
         _again = false;
         _store.ReadAsync().PipeTo(Self, success: observed => observed, failure: e => new StoreFailed(e));
     }
 
     private void OnInput(ConnectionInput input)
     {
-        if (input is ConnectionInput.Observed observed) _directoryGone = observed.Backend?.State is null;
+        if (input is ConnectionInput.Observed observed)
+        {
+            if (!Verify(observed)) return;
+            if (_standsBy) _preparedFor = observed;
+            _directoryGone = observed.Backend?.State is null;
+        }
         var before = _connection;
         (_connection, var effects) = before.Step(input);
         if (effects.Length > 0 || _connection != before) _again = true;
         if (before.State == XenbusState.Unknown) _isTakenUp = _connection.IsOpening;
-        if (!_connection.IsOpening && (_connection.State, _connection.Slots) != _announced) Announce(isOld: _isTakenUp);
+        if (!_standsBy && !_connection.IsOpening && (_connection.State, _connection.Slots) != _announced) Announce(isOld: _isTakenUp);
         foreach (var effect in effects) _effects.Enqueue(effect);
         PerformEffects();
     }
@@ -181,6 +211,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         while (_effects.TryPeek(out var effect))
         {
+            if (_standsBy && !IsPreparation(effect)) return;
             switch (effect)
             {
                 case ConnectionEffect.WriteNodes(var nodes):
@@ -224,6 +255,11 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private void EndPass()
     {
         _inPass = false;
+        if (_standsBy)
+        {
+            if (_directoryGone) Finish();
+            return;
+        }
         if (!_again) TakeEarlyErrors();
         if (_again) OnChanged();
         else if (_directoryGone) Finish();
@@ -279,9 +315,9 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         _opening.RemoveAll(opening => opening.IsFaulted || (opening.IsCompletedSuccessfully && opening.Result == device));
         var bdf = device.Bdf;
         _devices[bdf] = Context.ActorOf(DeviceActor.Props(device), bdf.ToString());
-        if (device.Record.UnsettledError is { } severity) OnErrorFromBefore(bdf, severity);
+        if (!_standsBy) _devices[bdf].Tell(DeviceActor.Begin.Instance);
         OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
-        if (_connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
+        if (!_standsBy && _connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
             _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);
     }
 

@@ -44,7 +44,7 @@ public sealed class DaemonProcess
     internal int Meet(FaultPoint point, DomainId? guest = null, HostBdf? device = null)
     {
         ThrowIfKilled();
-        var errno = _faults.Meet(point, guest, device);
+        var errno = _faults.Meet(point, guest, device, this);
         if (errno == FaultPoints.Death) Kill();
         ThrowIfKilled();
         return errno;

@@ -80,7 +80,7 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public DaemonProcess StartProcess()
     {
         var killed = new CancellationTokenSource();
-        var parts = new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci, Aer)
+        var parts = new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci.OfOneProcess(), Aer)
         {
             Toolstack = Toolstack,
             DeviceRecords = DeviceRecords.OfOneDaemon(killed.Token),

@@ -30,6 +30,7 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
 
     private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
     private DaemonProcess? _process;
+    private int _standbys;
     private XenStoreClient? _client;
     private IActorRef? _backend;
 
@@ -101,11 +102,39 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
     /// <summary>The same for one that may never be ready.</summary>
     protected async Task BeginBackendAsync(Func<XenHost, XenHost>? change = null, BackendSettings? settings = null)
     {
-        var process = _process = Xen.StartProcess();
-        Quarantine = new Quarantine(process.Host.LastingRecords);
-        var client = _client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
+        (_process, _client, _backend, Quarantine) = await StartDaemonAsync(change, settings, standsBy: false);
+    }
+
+    /// <summary>Another daemon that is ready to take over.</summary>
+    protected async Task<Standby> StartStandbyAsync()
+    {
+        var ready = CreateTestProbe();
+        Sys.EventStream.Subscribe(ready, typeof(BackendEvents.Ready));
+        var (process, client, backend, quarantine) = await StartDaemonAsync(change: null, settings: null, standsBy: true);
+        await ready.ExpectMsgAsync<BackendEvents.Ready>(Patience);
+        return new Standby(process, client, backend, quarantine);
+    }
+
+    /// <summary>It is the turn of the one that stands by; the other one's process has been killed.</summary>
+    protected async Task LetTakeOverAsync(Standby next)
+    {
+        var (client, backend) = (_client!, _backend!);
+        (_process, _client, _backend, Quarantine) = next;
+        next.Backend.Tell(TakeOver.Instance);
+        await backend.GracefulStop(Patience);
+        await client.DisposeAsync();
+    }
+
+    protected sealed record Standby(DaemonProcess Process, XenStoreClient Client, IActorRef Backend, Quarantine Quarantine);
+
+    private async Task<(DaemonProcess, XenStoreClient, IActorRef, Quarantine)> StartDaemonAsync(Func<XenHost, XenHost>? change, BackendSettings? settings, bool standsBy)
+    {
+        var process = Xen.StartProcess();
+        var quarantine = new Quarantine(process.Host.LastingRecords);
+        var client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
         process.Killed.Register(() => _ = client.DisposeAsync().AsTask());
-        _backend = Sys.StartPciBackend(client, change?.Invoke(process.Host) ?? process.Host, Quarantine, settings ?? Settings);
+        var backend = Sys.StartPciBackend(client, change?.Invoke(process.Host) ?? process.Host, quarantine, settings ?? Settings, standsBy, standsBy ? $"pci-standby-{++_standbys}" : "pci-backend");
+        return (process, client, backend, quarantine);
     }
 
     /// <summary>Ends the backend as the end of its process would: no goodbye to any guest.</summary>

@@ -11,7 +11,7 @@ namespace XenPciBack.Actors.Tests;
 /// <summary>
 /// A daemon that serves a hundred guests is killed again and again, before each kind of call that it makes to the host and at random
 /// moments, and the next one takes the guests up. Every operation of every guest is answered as if nothing had been, and each finds its device
-/// as it left it. KILLS says how often (50, so that all tests together take less than an hour), KILLS_SEED which.
+/// as it left it. Every other time a standby takes over. KILLS says how often (50, so that all tests together take less than an hour), KILLS_SEED which.
 /// </summary>
 [Collection(nameof(AloneInTheProcess))]
 public class ManyKillsTests(ITestOutputHelper output) : BackendTest
@@ -45,10 +45,18 @@ public class ManyKillsTests(ITestOutputHelper output) : BackendTest
         var struck = new SortedDictionary<string, int>(StringComparer.Ordinal);
         for (var kill = 0; kill < kills; kill++)
         {
-            var how = await KillAsync(random);
+            var standby = kill % 2 == 0 ? await StartStandbyAsync() : null;
+            var how = await KillAsync(random, isAlone: standby is null);
             struck[how] = struck.GetValueOrDefault(how) + 1;
-            await StopBackendAsync();
-            await StartBackendAsync();
+            if (standby is not null)
+            {
+                await LetTakeOverAsync(standby);
+            }
+            else
+            {
+                await StopBackendAsync();
+                await StartBackendAsync();
+            }
             var before = workers.ConvertAll(worker => worker.Operations);
             foreach (var (worker, operations) in workers.Zip(before)) await EventuallyAsync(true, () => worker.Operations > operations + 1 || worker.Fault is not null);
             var faults = workers.Where(worker => worker.Fault is not null).Select(worker => $"{worker.Guest.Name}: {worker.Fault}");
@@ -65,7 +73,7 @@ public class ManyKillsTests(ITestOutputHelper output) : BackendTest
     }
 
     /// <returns>Before which call, if it came to one.</returns>
-    private async Task<string> KillAsync(Random random)
+    private async Task<string> KillAsync(Random random, bool isAlone)
     {
         var point = random.Next(Points.Length + 1);
         if (point == Points.Length)
@@ -74,9 +82,9 @@ public class ManyKillsTests(ITestOutputHelper output) : BackendTest
             Process.Kill();
             return "whatever it was at";
         }
-        using var fault = Xen.Faults.Arm(Points[point], FaultKind.Death, nth: 1 + random.Next(20));
+        using var fault = Xen.Faults.Arm(Points[point], FaultKind.Death, nth: 1 + random.Next(20), process: isAlone ? null : Process);
         // Some calls are made only while guests are taken up: then it is the next daemon that is killed.
-        if (Points[point] is FaultPoint.DeviceOpen or FaultPoint.DeviceRecord or FaultPoint.GrantMap or FaultPoint.PortBind)
+        if (isAlone && Points[point] is FaultPoint.DeviceOpen or FaultPoint.DeviceRecord or FaultPoint.GrantMap or FaultPoint.PortBind)
         {
             Process.Kill();
             await StopBackendAsync();

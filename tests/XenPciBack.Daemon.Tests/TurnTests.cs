@@ -8,52 +8,51 @@ public sealed class TurnTests : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
 
     private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
+    private readonly Turn _turn;
+
+    public TurnTests() => _turn = new Turn(_directory);
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact]
-    public async Task The_first_serves_at_once_and_has_nobody_behind_it()
+    public void The_first_serves_at_once_and_has_nobody_behind_it()
     {
-        using var turn = await Turn.TakeAsync(_directory, NothingToPrepare, CancellationToken.None).WaitAsync(Patience);
-        Assert.Null(Turn.NextOf(_directory));
+        using var serving = _turn.TryTake();
+        Assert.NotNull(serving);
+        Assert.Equal((Environment.ProcessId, null), (_turn.Serving, _turn.Next));
+        Assert.Null(_turn.TryTake());
     }
 
     [Fact]
-    public async Task The_second_stands_by_when_it_is_prepared_and_serves_when_the_first_lets_go()
+    public async Task The_second_stands_by_and_serves_when_the_first_lets_go()
     {
-        var first = await Turn.TakeAsync(_directory, NothingToPrepare, CancellationToken.None).WaitAsync(Patience);
-        var prepared = new TaskCompletionSource();
-        var second = Turn.TakeAsync(_directory, () => prepared.Task, CancellationToken.None);
-        Assert.Null(Turn.NextOf(_directory));
-        prepared.SetResult();
-        await EventuallyAsync(() => Turn.NextOf(_directory) == Environment.ProcessId);
+        var first = _turn.TryTake()!;
+        var isNext = new TaskCompletionSource();
+        var second = _turn.TakeAsync(isNext.SetResult, CancellationToken.None);
+        await isNext.Task.WaitAsync(Patience);
+        Assert.Equal(Environment.ProcessId, _turn.Next);
         Assert.False(second.IsCompleted);
         first.Dispose();
-        using var turn = await second.WaitAsync(Patience);
-        Assert.Null(Turn.NextOf(_directory));
+        using var serving = await second.WaitAsync(Patience);
+        Assert.Null(_turn.Next);
+        Assert.Null(_turn.TryTake());
     }
 
     [Fact]
     public async Task A_third_waits_behind_the_second()
     {
-        var first = await Turn.TakeAsync(_directory, NothingToPrepare, CancellationToken.None).WaitAsync(Patience);
-        var second = Turn.TakeAsync(_directory, () => Task.CompletedTask, CancellationToken.None);
-        await EventuallyAsync(() => Turn.NextOf(_directory) is not null);
-        var third = Turn.TakeAsync(_directory, () => Task.CompletedTask, CancellationToken.None);
+        var first = _turn.TryTake()!;
+        var (secondIsNext, thirdIsNext) = (new TaskCompletionSource(), new TaskCompletionSource());
+        var second = _turn.TakeAsync(secondIsNext.SetResult, CancellationToken.None);
+        await secondIsNext.Task.WaitAsync(Patience);
+        var third = _turn.TakeAsync(thirdIsNext.SetResult, CancellationToken.None);
+        Assert.False(thirdIsNext.Task.IsCompleted);
         first.Dispose();
         using (await second.WaitAsync(Patience))
         {
+            await thirdIsNext.Task.WaitAsync(Patience);
             Assert.False(third.IsCompleted);
-            await EventuallyAsync(() => Turn.NextOf(_directory) is not null);
         }
         (await third.WaitAsync(Patience)).Dispose();
-    }
-
-    private static Task NothingToPrepare() => throw new InvalidOperationException("nobody is to be stood by for");
-
-    private static async Task EventuallyAsync(Func<bool> condition)
-    {
-        using var patience = new CancellationTokenSource(Patience);
-        while (!condition()) await Task.Delay(10, patience.Token);
     }
 }

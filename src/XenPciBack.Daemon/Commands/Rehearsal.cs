@@ -12,7 +12,7 @@ using XenPciBack.XenStore;
 namespace XenPciBack.Daemon.Commands;
 
 /// <summary>
-/// What a daemon that stands by does until its turn comes: it serves, takes up and crashes guests of an embedded host, so that all the code
+/// What a daemon that stands by does until its turn comes: it serves, takes up and crashes a guest of an embedded host, so that all the code
 /// it is going to need is loaded and compiled when a real guest waits.
 /// </summary>
 internal static class Rehearsal
@@ -40,21 +40,18 @@ internal static class Rehearsal
         using var directory = new TemporaryDirectory();
         var socket = Path.Combine(directory.Path, "xenstored");
         await using var xen = await DemoHost.StartAsync(socket);
-        var guests = new List<SimulatedGuest>();
-        foreach (var (name, devices) in DemoHost.Guests) guests.Add(await xen.CreateGuestAsync(name, devices, new FrontendOptions { RequestTimeout = Patience }));
+        var (name, devices) = DemoHost.Guests[0];
+        var guest = await xen.CreateGuestAsync(name, devices, new FrontendOptions { LooksForDevices = false, RequestTimeout = Patience });
 
-        await ServeAsync(xen, settings, () => Task.WhenAll(guests.Select(guest => guest.Frontend.WaitUntilConnectedAsync(stop))), stop);
+        await ServeAsync(xen, settings, () => guest.Frontend.WaitUntilConnectedAsync(stop), stop);
         await ServeAsync(xen, settings, async () =>
         {
-            foreach (var guest in guests)
-            {
-                await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0006);
-                await guest.Frontend.SendAsync(new FrontendRequest(EnableMsi, 0, 0, 0));
-                await guest.Frontend.SendAsync(new FrontendRequest(DisableMsi, 0, 0, 0));
-            }
-            xen.Aer.Inject(DemoHost.Guests[0].Devices[0], AerSeverity.Fatal, 1 << 14);
-            while (!guests[0].IsCrashed) await Task.Delay(10, stop);
-            foreach (var guest in guests) await xen.DestroyGuestAsync(guest);
+            await guest.Frontend.ReadConfigAsync(0, 0, 0, 0, 4);
+            await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0006);
+            await guest.Frontend.SendAsync(new FrontendRequest(EnableMsi, 0, 0, 0));
+            await guest.Frontend.SendAsync(new FrontendRequest(DisableMsi, 0, 0, 0));
+            xen.Aer.Inject(devices[0], AerSeverity.Fatal, 1 << 14);
+            while (!guest.IsCrashed) await Task.Delay(10, stop);
         }, stop);
     }
 

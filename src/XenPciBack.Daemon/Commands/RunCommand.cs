@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using Akka.Actor;
 using Akka.Hosting;
 using Microsoft.Extensions.DependencyInjection;
@@ -7,6 +8,7 @@ using XenPciBack.Actors;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Control;
 using XenPciBack.Daemon.Logging;
+using XenPciBack.Host;
 using XenPciBack.Host.Linux;
 using XenPciBack.XenStore;
 
@@ -22,7 +24,7 @@ internal static class RunCommand
     {
         var config = new Option<string?>("--config") { Description = $"Settings that override the built-in ones (default: {SettingsReader.DefaultPath} if it exists)", HelpName = "FILE" };
         var command = new Command("run", """
-            Serve the guests of this Xen host (dom0, as root). While another daemon does, stand by with everything loaded and
+            Serve the guests of this Xen host (dom0, as root). While another daemon does, stand by with everything made ready and
             take its guests over at the moment it ends, or hands over (xenpciback handover).
             """) { config };
         command.SetAction((parse, stop) => RunAsync(parse.GetValue(config), stop));
@@ -35,35 +37,56 @@ internal static class RunCommand
         Log.Logger = ConsoleLog.Create(settings.LogLevel);
         using var host = LinuxXenHost.Open();
         await using var client = await XenStoreClient.ConnectAsync(settings.XenStoreEndpoint, settings.XenStore, stop);
-        var locks = Path.GetDirectoryName(settings.ControlSocket)!;
-        Turn turn;
+
+        var turn = new Turn(Path.GetDirectoryName(settings.ControlSocket)!);
+        var handover = new Handover(() => turn.Next);
+        var serving = turn.TryTake();
+        var comes = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var backend = Backend.Build(settings, host, client, handover: handover, turn: serving is null ? comes.Task : null);
+        await backend.StartAsync(CancellationToken.None);
+        var supervisor = await backend.Services.GetRequiredService<IRequiredActor<PciBackend>>().GetAsync(CancellationToken.None);
         try
         {
-            turn = await Turn.TakeAsync(locks, prepare: () => Rehearsal.RunAsync(settings, stop), stop);
+            serving ??= await StandByAsync(turn, settings, stop);
+            supervisor.Tell(TakeOver.Instance);
+            comes.SetResult();
+            await HideCommands.HideAtStartAsync(settings.Hide);
+            await handover.WantedAsync(stop);
+            await LetGoAsync(supervisor, host, settings);
+            // The next daemon's turn comes before the rest of this one ends. On any other way out of here the end of the process is what passes it on.
+            serving.Dispose();
+            handover.IsDone();
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            Log.Information("xenpciback has stopped standing by");
-            return ExitCode.Success;
+            // While it stood by.
         }
-
-        using (turn)
-        {
-            var handover = new Handover(() => Turn.NextOf(locks));
-            using var backend = Backend.Build(settings, host, client, handover: handover);
-            await backend.StartAsync(CancellationToken.None);
-            await handover.WantedAsync(stop);
-
-            // First what the guests wait for: ports and pages are free, and the next daemon's turn comes before the rest of this one ends.
-            var supervisor = await backend.Services.GetRequiredService<IRequiredActor<PciBackend>>().GetAsync(CancellationToken.None);
-            await ((Task)supervisor.GracefulStop(StopPatience)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            host.Dispose();
-            File.Delete(settings.ControlSocket);
-            turn.Dispose();
-            handover.IsDone();
-            await backend.StopAsync(CancellationToken.None);
-        }
+        await backend.StopAsync(CancellationToken.None);
         Log.Information("xenpciback has stopped");
         return ExitCode.Success;
+    }
+
+    /// <summary>Every port is free and every page unmapped, or this process is no more.</summary>
+    private static async Task LetGoAsync(IActorRef supervisor, XenHost host, DaemonSettings settings)
+    {
+        var stopping = supervisor.GracefulStop(StopPatience);
+        await ((Task)stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (!stopping.IsCompletedSuccessfully)
+        {
+            Log.Warning("A device has not answered within {Patience} s; ending at once, so that nothing of this process reaches a guest any more", StopPatience.TotalSeconds);
+            await Log.CloseAndFlushAsync();
+            Process.GetCurrentProcess().Kill();
+        }
+        host.Dispose();
+        File.Delete(settings.ControlSocket);
+    }
+
+    private static async Task<IDisposable> StandByAsync(Turn turn, DaemonSettings settings, CancellationToken stop)
+    {
+        Log.Information("Process {Process} serves the guests of this host; getting ready to take over from it", turn.Serving);
+        await Rehearsal.RunAsync(settings, stop);
+        var serving = await turn.TakeAsync(onNext: () => Log.Information("xenpciback stands by for process {Process}", turn.Serving), stop);
+        Log.Information("The daemon before this one has let go; taking its guests over");
+        return serving;
     }
 }

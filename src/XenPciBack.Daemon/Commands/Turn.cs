@@ -1,4 +1,3 @@
-using Serilog;
 using XenPciBack.Host.Linux;
 
 namespace XenPciBack.Daemon.Commands;
@@ -7,40 +6,35 @@ namespace XenPciBack.Daemon.Commands;
 /// One daemon serves the guests of a host, another one stands by with everything loaded, and the kernel decides when it is its turn: at the
 /// moment the first one lets go of its lock or is gone, however it ended.
 /// </summary>
-internal sealed class Turn : IDisposable
+/// <param name="directory">Where the locks are; one for each host.</param>
+internal sealed class Turn(string directory)
 {
-    private readonly HostLock _serving;
+    private readonly string _serving = Path.Combine(directory, "serving.lock"), _next = Path.Combine(directory, "next.lock");
 
-    private Turn(HostLock serving) => _serving = serving;
-
-    /// <param name="directory">Where the locks are; one for each host.</param>
-    /// <param name="prepare">What there is to do while another daemon serves.</param>
-    public static async Task<Turn> TakeAsync(string directory, Func<Task> prepare, CancellationToken stop)
-    {
-        if (HostLock.TryTake(ServingPath(directory)) is { } free) return new Turn(free);
-
-        Log.Information("Process {Process} serves the guests of this host; getting ready to take over from it", HostLock.HolderOf(ServingPath(directory)));
-        await prepare().ConfigureAwait(false);
-        // Whoever has this one is the next; others wait behind it.
-        using var next = await HostLock.TakeAsync(NextPath(directory), stop).ConfigureAwait(false);
-        var serving = HostLock.TakeAsync(ServingPath(directory), stop);
-        if (!serving.IsCompleted) Log.Information("xenpciback stands by for process {Process}", HostLock.HolderOf(ServingPath(directory)));
-        var turn = new Turn(await serving.ConfigureAwait(false));
-        Log.Information("The daemon before this one has let go; taking its guests over");
-        return turn;
-    }
+    /// <summary>The process that serves, or served last; null if none ever did.</summary>
+    public int? Serving => HostLock.HolderOf(_serving);
 
     /// <summary>The process that stands by and is ready; null if there is none.</summary>
-    public static int? NextOf(string directory)
+    public int? Next
     {
-        if (HostLock.TryTake(NextPath(directory)) is not { } nobodys) return HostLock.HolderOf(NextPath(directory));
-        nobodys.Dispose();
-        return null;
+        get
+        {
+            if (HostLock.TryTake(_next) is not { } nobodys) return HostLock.HolderOf(_next);
+            nobodys.Dispose();
+            return null;
+        }
     }
 
-    public void Dispose() => _serving.Dispose();
+    /// <returns>null if another daemon serves. Disposing passes the turn on.</returns>
+    public IDisposable? TryTake() => HostLock.TryTake(_serving);
 
-    private static string ServingPath(string directory) => Path.Combine(directory, "serving.lock");
-
-    private static string NextPath(string directory) => Path.Combine(directory, "next.lock");
+    /// <summary>Waits until this one is the next, and then until it is its turn. Disposing passes the turn on.</summary>
+    /// <param name="onNext">Called in between: from now on the wait ends at once when the daemon that serves does.</param>
+    public async Task<IDisposable> TakeAsync(Action onNext, CancellationToken stop)
+    {
+        using var next = await HostLock.TakeAsync(_next, stop).ConfigureAwait(false);
+        var serving = HostLock.TakeAsync(_serving, stop);
+        onNext();
+        return await serving.ConfigureAwait(false);
+    }
 }

@@ -19,13 +19,15 @@ internal delegate Task<(string? Injected, string? Error)> FaultInjector(string n
 /// The daemon's Unix socket for its own command line, open to its owner (root) only. A client sends one line of JSON and gets
 /// lines of JSON until one side closes.
 /// </summary>
-internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, Handover? handover, IRequiredActor<PciBackend> backend) : BackgroundService
+internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, Handover? handover, Task turn, IRequiredActor<PciBackend> backend) : BackgroundService
 {
     // Longer than any request there is.
     private const int LongestRequest = 4096;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        // The command line finds the daemon that serves.
+        await turn.WaitAsync(stoppingToken).ConfigureAwait(false);
         using var listener = Listen();
         if (listener is null) return;
         try

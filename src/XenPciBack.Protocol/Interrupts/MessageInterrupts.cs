@@ -54,7 +54,12 @@ public sealed class MessageInterrupts
             var bar = (int)(table & TableBar);
             _tableBar = bar < MostBars && function.Resources[bar] is { IsMemory: true, IsUsable: true } resource ? resource.Start : 0;
         }
-        _kind = record.Mapped.IsEmpty ? Kind.None : IsSet(_msix, MsixEnable) ? Kind.Msix : IsSet(_msi, MsiEnable) ? Kind.Msi : Kind.None;
+    }
+
+    /// <summary>From now on nobody else switches them: finds out what is on.</summary>
+    public void TakeUp()
+    {
+        _kind = _record.Mapped.IsEmpty ? Kind.None : IsSet(_msix, MsixEnable) ? Kind.Msix : IsSet(_msi, MsiEnable) ? Kind.Msi : Kind.None;
         _isAnswerDue = _kind != Kind.None;
         // Mapped and never enabled: the daemon before this one did not get to its answer, and its guest's request is still there.
         if (_kind == Kind.None) UnmapAll();

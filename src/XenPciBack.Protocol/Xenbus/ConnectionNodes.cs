@@ -25,6 +25,12 @@ public sealed record BackendNodes(
     /// <summary>No device needs more than one root.</summary>
     public const int MostRoots = MostDevices;
 
+    public bool Equals(BackendNodes? other) => other is not null
+        && (Frontend, FrontendId, Online, State, DeviceCount, GuestName, GuestType) == (other.Frontend, other.FrontendId, other.Online, other.State, other.DeviceCount, other.GuestName, other.GuestType)
+        && Devices.SequenceEqual(other.Devices) && Roots.SequenceEqual(other.Roots);
+
+    public override int GetHashCode() => HashCode.Combine(Frontend, State, DeviceCount);
+
     private static readonly string[] Names = ["frontend", "frontend-id", "online", "state", "domain", "num_devs", "root_num"], Prefixes = ["dev-", "state-", "vdev-", "opts-", "root-"];
 
     /// <summary>Whether a node of that name has a meaning here.</summary>

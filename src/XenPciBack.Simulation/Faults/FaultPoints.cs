@@ -93,6 +93,9 @@ public sealed class ArmedFault : IDisposable
     /// <summary>The device whose calls are meant; null: any.</summary>
     public HostBdf? Device { get; init; }
 
+    /// <summary>The daemon whose calls are meant; null: any.</summary>
+    public DaemonProcess? Process { get; init; }
+
     /// <summary>The first call that fails, counted from 1.</summary>
     public int Nth { get; init; } = 1;
 
@@ -114,8 +117,8 @@ public sealed class ArmedFault : IDisposable
         _over.Set();
     }
 
-    internal bool Concerns(FaultPoint point, DomainId? guest, HostBdf? device) =>
-        point == Point && (Guest is null || Guest == guest) && (Device is null || Device == device);
+    internal bool Concerns(FaultPoint point, DomainId? guest, HostBdf? device, DaemonProcess? process) =>
+        point == Point && (Guest is null || Guest == guest) && (Device is null || Device == device) && (Process is null || Process == process);
 
     /// <returns>0: the call goes on.</returns>
     internal int Meet()
@@ -155,9 +158,11 @@ public sealed class FaultPoints
     /// <param name="times">How many fail from there on.</param>
     /// <param name="errno">What an error says.</param>
     /// <param name="duration">How long a stall lasts at most; a minute, unless said.</param>
-    public ArmedFault Arm(FaultPoint point, FaultKind kind = FaultKind.Error, DomainId? guest = null, HostBdf? device = null, int nth = 1, int times = 1, int errno = Errnos.EIO, TimeSpan? duration = null)
+    /// <param name="process">The daemon that is meant; null: any.</param>
+    public ArmedFault Arm(FaultPoint point, FaultKind kind = FaultKind.Error, DomainId? guest = null, HostBdf? device = null, int nth = 1, int times = 1, int errno = Errnos.EIO, TimeSpan? duration = null,
+        DaemonProcess? process = null)
     {
-        var fault = new ArmedFault(this) { Point = point, Kind = kind, Guest = guest, Device = device, Nth = nth, Times = times, Errno = errno, Duration = duration ?? TimeSpan.FromMinutes(1) };
+        var fault = new ArmedFault(this) { Point = point, Kind = kind, Guest = guest, Device = device, Nth = nth, Times = times, Errno = errno, Duration = duration ?? TimeSpan.FromMinutes(1), Process = process };
         ImmutableInterlocked.Update(ref _armed, armed => armed.Add(fault));
         return fault;
     }
@@ -167,10 +172,10 @@ public sealed class FaultPoints
     /// <summary>A call is about to be made.</summary>
     /// <returns>0: it goes on; else the errno with which it fails.</returns>
     /// <exception cref="InjectedBugException">It fails like that.</exception>
-    internal int Meet(FaultPoint point, DomainId? guest = null, HostBdf? device = null)
+    internal int Meet(FaultPoint point, DomainId? guest = null, HostBdf? device = null, DaemonProcess? process = null)
     {
         foreach (var fault in _armed)
-            if (fault.Concerns(point, guest, device) && fault.Meet() is not 0 and var errno)
+            if (fault.Concerns(point, guest, device, process) && fault.Meet() is not 0 and var errno)
                 return errno;
         return 0;
     }

@@ -8,7 +8,7 @@ using XenPciBack.Protocol.SharedPage;
 namespace XenPciBack.Simulation.Pci;
 
 /// <summary>The PCI devices of the simulated host. Opens those the toolstack has set aside, refuses the others as the real host does.</summary>
-public sealed class SimulatedPciHost : IPciHost
+public sealed class SimulatedPciHost
 {
     private const string StubDriver = "pciback";
 
@@ -17,11 +17,11 @@ public sealed class SimulatedPciHost : IPciHost
     private readonly ConcurrentDictionary<HostBdf, PciFunctionModel> _functions = new();
     private readonly ConcurrentDictionary<HostBdf, string> _drivers = new();
     private readonly ConcurrentDictionary<(DomainId, int), bool> _servedByKernel = new();
-    private readonly ConcurrentDictionary<HostBdf, bool> _given = new();
     private readonly ConcurrentDictionary<HostBdf, ConfigPolicy> _policies = new();
+    private int _open;
 
     /// <summary>Functions opened and not disposed. 0 when the backend has let go of everything.</summary>
-    public int OpenFunctions => _given.Count;
+    public int OpenFunctions => Volatile.Read(ref _open);
 
     public IEnumerable<PciFunctionModel> Functions => _functions.Values.OrderBy(f => f.Bdf.ToString(), StringComparer.Ordinal);
 
@@ -50,29 +50,42 @@ public sealed class SimulatedPciHost : IPciHost
     /// <summary>Lets the kernel's own xen-pciback serve a guest, so that the daemon must keep off.</summary>
     public void ServeByKernel(DomainId guest, int deviceId) => _servedByKernel[(guest, deviceId)] = true;
 
-    public bool KernelBackendServes(DomainId guest, int deviceId) => _servedByKernel.ContainsKey((guest, deviceId));
-
     /// <summary>Sets the host's own switches for a function, as <c>echo BDF &gt; permissive</c> does on a real one.</summary>
     public void SetPolicy(HostBdf bdf, ConfigPolicy policy) => _policies[bdf] = policy;
 
-    public ConfigPolicy PolicyOf(HostBdf bdf) => _policies.GetValueOrDefault(bdf) ?? new ConfigPolicy();
+    /// <summary>The devices as one process has them: it opens each for one guest at a time, and nothing keeps another process from doing so.</summary>
+    public IPciHost OfOneProcess() => new Process(this);
 
-    public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => _functions.TryGetValue(bdf, out var function) ? function.Bridges : [];
-
-    public IPciFunction Open(HostBdf bdf)
+    private sealed class Process(SimulatedPciHost host) : IPciHost
     {
-        if (!_functions.TryGetValue(bdf, out var function)) throw new PciFunctionUnavailableException(bdf, "no such device");
-        var driver = _drivers.GetValueOrDefault(bdf);
-        if (driver != StubDriver)
-            throw new PciFunctionUnavailableException(bdf,
-                $"not set aside for guests: {(driver is null ? "it has no driver" : $"driver {driver} has it")}, {StubDriver} should; run: xl pci-assignable-add {bdf}");
-        if ((function.Read(0x0E, 1) & 0x7F) > 1) throw new PciFunctionUnavailableException(bdf, "neither a device nor a PCI bridge");
-        if (!_given.TryAdd(bdf, true)) throw new PciFunctionUnavailableException(bdf, "already given to a guest; detach it there first: xl pci-detach") { IsInUse = true };
-        return new OpenFunction(this, function);
+        private readonly ConcurrentDictionary<HostBdf, bool> _given = new();
+
+        public bool KernelBackendServes(DomainId guest, int deviceId) => host._servedByKernel.ContainsKey((guest, deviceId));
+
+        public ConfigPolicy PolicyOf(HostBdf bdf) => host._policies.GetValueOrDefault(bdf) ?? new ConfigPolicy();
+
+        public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => host._functions.TryGetValue(bdf, out var function) ? function.Bridges : [];
+
+        public IPciFunction Open(HostBdf bdf)
+        {
+            if (!host._functions.TryGetValue(bdf, out var function)) throw new PciFunctionUnavailableException(bdf, "no such device");
+            var driver = host._drivers.GetValueOrDefault(bdf);
+            if (driver != StubDriver)
+                throw new PciFunctionUnavailableException(bdf,
+                    $"not set aside for guests: {(driver is null ? "it has no driver" : $"driver {driver} has it")}, {StubDriver} should; run: xl pci-assignable-add {bdf}");
+            if ((function.Read(0x0E, 1) & 0x7F) > 1) throw new PciFunctionUnavailableException(bdf, "neither a device nor a PCI bridge");
+            if (!_given.TryAdd(bdf, true)) throw new PciFunctionUnavailableException(bdf, "already given to a guest; detach it there first: xl pci-detach") { IsInUse = true };
+            Interlocked.Increment(ref host._open);
+            return new OpenFunction(function, onClose: () =>
+            {
+                Interlocked.Decrement(ref host._open);
+                _given.TryRemove(bdf, out _);
+            });
+        }
     }
 
     /// <summary>One owner's handle, with the error rules of sysfs.</summary>
-    private sealed class OpenFunction(SimulatedPciHost host, PciFunctionModel function) : IPciFunction
+    private sealed class OpenFunction(PciFunctionModel function, Action onClose) : IPciFunction
     {
         private int _disposed;
 
@@ -107,7 +120,7 @@ public sealed class SimulatedPciHost : IPciHost
 
         public void Dispose()
         {
-            if (Interlocked.Exchange(ref _disposed, 1) == 0) host._given.TryRemove(function.Bdf, out _);
+            if (Interlocked.Exchange(ref _disposed, 1) == 0) onClose();
         }
 
         private PciOpError Outcome => function.IsPresent ? PciOpError.Success : PciOpError.DeviceNotFound;

@@ -29,7 +29,7 @@ internal sealed partial record GuestLoad(int Reads, int Longest, int GivenUp, in
     /// <summary>With a network card, whose driver is loaded: packets there and back, five in a second.</summary>
     public static async Task BeginPacketsAsync(Guest guest, string other)
     {
-        await guest.RunAsync($"(ping -q -i 0.2 {other} > /tmp/packets.result; touch /tmp/packets.end) > /dev/null 2>&1 &");
+        await guest.RunAsync($"(ping -q -i 0.2 {other} > /tmp/packets.result & echo $! > /tmp/packets.pid; wait; touch /tmp/packets.end) > /dev/null 2>&1 &");
         await BeginReadingAsync(guest, interrupts: "eth0");
     }
 
@@ -37,7 +37,7 @@ internal sealed partial record GuestLoad(int Reads, int Longest, int GivenUp, in
     /// <returns>How many were sent, and how many of them were not answered.</returns>
     public static async Task<(int Sent, int Lost)> EndPacketsAsync(Guest guest)
     {
-        var said = await guest.RunAsync("kill -INT $(pgrep ping); until [ -e /tmp/packets.end ]; do sleep 0.2; done; cat /tmp/packets.result");
+        var said = await guest.RunAsync("kill -INT $(cat /tmp/packets.pid); until [ -e /tmp/packets.end ]; do sleep 0.2; done; cat /tmp/packets.result");
         var counts = Packets().Match(said);
         if (!counts.Success) throw new LabException($"the packets of guest {guest.Name} were not counted: {said}");
         int Number(int group) => int.Parse(counts.Groups[group].Value, CultureInfo.InvariantCulture);
@@ -72,7 +72,7 @@ internal sealed partial record GuestLoad(int Reads, int Longest, int GivenUp, in
         return new GuestLoad(Number(1), Number(2), Number(3), Number(4));
     }
 
-    [GeneratedRegex(@"(\d+) packets transmitted, (\d+) received", RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"(\d+) packets transmitted, (\d+) (packets )?received", RegexOptions.CultureInvariant)]
     private static partial Regex Packets();
 
     [GeneratedRegex(@"^(\d+) reads, the longest (\d+) ms, (\d+) given up, (\d+) interrupts$", RegexOptions.CultureInvariant)]

@@ -241,6 +241,20 @@ public class MessageInterruptsTests
     }
 
     [Fact]
+    public void What_another_daemon_is_about_to_enable_is_let_be_until_the_turn_comes()
+    {
+        _pirqs.MapMsi(out var pirq);
+        _record.TryAdd(pirq);
+        var standby = new MessageInterrupts(_device, new ConfigPolicy(), _pirqs, _record);
+        Assert.Single(_pirqs.Mapped);
+        _device.Poke(Msi + 2, 2, 0x0001);
+        standby.TakeUp();
+        Assert.Equal((0, 55u), Ask(standby, PciOpCode.EnableMsi));
+        Assert.Equal(0, Ask(standby, PciOpCode.DisableMsi).Error);
+        Assert.Empty(_pirqs.Mapped);
+    }
+
+    [Fact]
     public void Release_disables_and_unmaps()
     {
         var interrupts = Interrupts();
@@ -258,7 +272,12 @@ public class MessageInterruptsTests
         Assert.Equal(["MSI is on"], reasons);
     }
 
-    private MessageInterrupts Interrupts() => new(_device, new ConfigPolicy(), _pirqs, _record);
+    private MessageInterrupts Interrupts()
+    {
+        var interrupts = new MessageInterrupts(_device, new ConfigPolicy(), _pirqs, _record);
+        interrupts.TakeUp();
+        return interrupts;
+    }
 
     private static PciRequest Request(PciOpCode code) => new(code, 0, 0, 0, 0, 0, 0);
 
