@@ -78,7 +78,7 @@ internal sealed class AssignedDevice
         using (var record = host.DeviceRecords.Open(guest, device))
         {
             record.Clear();
-            record.Keep([.. record.Mapped.Where(pirq => host.Pirqs.Of(guest, device).Unmap(pirq) != 0)]);
+            record.UnmapAll(host.Pirqs.Of(guest, device));
             if (record.IsEmpty) host.DeviceRecords.Remove(guest, device);
         }
         return null;
@@ -87,13 +87,19 @@ internal sealed class AssignedDevice
     /// <summary>Takes the device from its guest: no PIRQ left, reset, the registers as they were. Blocks, 100 ms and more.</summary>
     public DeviceActor.Released GiveBack()
     {
-        // First, while the device still listens: after a reset nobody would know what had been enabled.
-        var errno = Interrupts.Release();
-        var notReset = Config.Release();
-        Record.Clear();
-        if (Record.IsEmpty) _records.Remove(Guest, Bdf);
-        Close();
-        return new DeviceActor.Released(Bdf, notReset) { StillMapped = errno };
+        try
+        {
+            // First, while the device still listens: after a reset nobody would know what had been enabled.
+            var errno = Interrupts.Release();
+            var notReset = Config.Release();
+            Record.Clear();
+            if (Record.IsEmpty) _records.Remove(Guest, Bdf);
+            return new DeviceActor.Released(Bdf, notReset) { StillMapped = errno };
+        }
+        finally
+        {
+            Close();
+        }
     }
 
     /// <summary>Leaves it with its guest, as it is.</summary>

@@ -29,6 +29,17 @@ public class FailureTests : BackendTest
     }
 
     [Fact]
+    public async Task A_device_whose_reset_meets_a_bug_is_closed_and_taken_back_once_more()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        var bug = Xen.Faults.Arm(FaultPoint.DeviceReset, FaultKind.Bug, device: Nic);
+        await Xen.DestroyGuestAsync(guest);
+        Assert.Equal(1, bug.Struck);
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(0, () => Xen.DeviceRecords.Count);
+    }
+
+    [Fact]
     public async Task A_xenstored_that_goes_away_and_comes_back_costs_no_guest_anything()
     {
         var guest = await ConnectedGuestAsync("web", Nic);

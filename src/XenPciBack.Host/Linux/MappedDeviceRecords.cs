@@ -70,18 +70,19 @@ internal sealed class MappedDeviceRecords(string directory) : IDeviceRecords
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             // All of it is there before it is used: a store to a page for which there is no memory would end the process.
             var isNew = !File.Exists(path) || new FileInfo(path).Length < DeviceRecord.Size;
-            var handle = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+            var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
             try
             {
-                if (isNew) handle.Write(new byte[DeviceRecord.Size]);
-                _file = MemoryMappedFile.CreateFromFile(handle, null, DeviceRecord.Size, MemoryMappedFileAccess.ReadWrite, HandleInheritability.None, leaveOpen: false);
+                if (isNew) file.Write(new byte[DeviceRecord.Size]);
+                _file = MemoryMappedFile.CreateFromFile(file, null, DeviceRecord.Size, MemoryMappedFileAccess.ReadWrite, HandleInheritability.None, leaveOpen: false);
+                _view = _file.CreateViewAccessor(0, DeviceRecord.Size);
             }
             catch
             {
-                handle.Dispose();
+                _file?.Dispose();
+                file.Dispose();
                 throw;
             }
-            _view = _file.CreateViewAccessor(0, DeviceRecord.Size);
             _onClose = onClose;
         }
 
