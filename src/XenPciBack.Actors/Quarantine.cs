@@ -21,9 +21,10 @@ public sealed class Quarantine(IRecords records)
 
     private sealed record Entry(int Guest, DateTimeOffset Since, string Reason);
 
+    // What is held first: it may be put on record between the two.
     public IReadOnlyList<QuarantinedDevice> Devices =>
-        [.. records.Names.SelectMany(name => HostBdf.TryParse(name, out var device) ? [device] : Array.Empty<HostBdf>())
-            .Union(_held.Keys).Select(Find).OfType<QuarantinedDevice>().OrderBy(found => found.Device.ToString(), StringComparer.Ordinal)];
+        [.. _held.Keys.ToList().Union(records.Names.SelectMany(name => HostBdf.TryParse(name, out var device) ? [device] : Array.Empty<HostBdf>()))
+            .Select(Find).OfType<QuarantinedDevice>().OrderBy(found => found.Device.ToString(), StringComparer.Ordinal)];
 
     public QuarantinedDevice? Find(HostBdf device)
     {
