@@ -368,6 +368,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         // Not before: a guest that still runs would find its device without registers.
         Task.WhenAll(crashed, cause.Free).ContinueWith(_ => cause.Device.GiveBack(), TaskScheduler.Default).PipeTo(Self, failure: e => new DeviceActor.Released(cause.Device.Bdf, e.Message));
         SetAside(cause.Guest, cause.Device.Bdf, cause.Reason);
+        // What its driver has not brought back yet, or not even heard of, nobody will.
+        foreach (var act in _unsettled.Values.Where(act => act.Guest == cause.Guest)) SetAside(act.Guest, act.Device, act.Error);
         foreach (var directory in _guests.Keys.Where(directory => directory.Guest == cause.Guest)) Write(new RecordLoss(directory, cause.Message));
     }
 

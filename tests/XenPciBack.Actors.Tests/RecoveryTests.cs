@@ -179,6 +179,19 @@ public class RecoveryTests : BackendTest
     }
 
     [Fact]
+    public async Task A_device_whose_recovery_is_cut_short_by_the_loss_of_another_is_set_aside_too()
+    {
+        var (guest, events) = await GuestWithDriverAsync(_ => null, settings: Recovering with { Aer = Recovering.Aer with { ByDevice = Recovering.Aer.ByDevice.Add(Edu, AerResponse.Kill) } });
+        await Xen.Toolstack.AttachAsync(guest.Id, Edu);
+        await guest.Frontend.WaitUntilAsync(frontend => frontend.Devices.Length == 2, Soon());
+        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
+        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
+        Xen.Aer.Inject(Edu, AerSeverity.NonFatal, CompletionTimeout);
+        Assert.Equal(Edu, (await events.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Device);
+        Assert.Equal([Edu, Card], Quarantine.Devices.Select(quarantined => quarantined.Device));
+    }
+
+    [Fact]
     public async Task A_guest_that_lets_go_of_its_devices_meanwhile_is_not_ended()
     {
         var (guest, _) = await GuestWithDriverAsync(_ => null);
