@@ -101,6 +101,7 @@ internal static class BdfRange
         return Hex(colons[0], 0xFFFF, out segment) && Hex(colons[1], 0xFF, out bus) && Hex(slotText, 0x1F, out slot) && Hex(functionText, 7, out function);
     }
 
-    private static bool Hex(string text, int max, out int value) =>
+    /// <summary>A hexadecimal number from 0 to <paramref name="max"/>, without a sign or blanks.</summary>
+    public static bool Hex(string text, int max, out int value) =>
         int.TryParse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value) && value >= 0 && value <= max;
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Akka.Actor;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
@@ -10,25 +9,17 @@ using Xunit.Abstractions;
 
 namespace XenPciBack.Actors.Tests;
 
-/// <summary>What counts the memory and the sockets of this process runs when no other test does.</summary>
-[CollectionDefinition(nameof(AloneInTheProcess), DisableParallelization = true)]
-public sealed class AloneInTheProcess;
-
 /// <summary>
 /// Two hundred guests and one random fault after another. After each one exactly the guests that it concerns are gone, all others
 /// answer; and at the end the backend holds no more than at the beginning. FAULTS says how many (100, so that all tests
 /// together take less than an hour), FAULTS_SEED which.
 /// </summary>
-[Collection(nameof(AloneInTheProcess))]
-public class ManyFaultsTests(ITestOutputHelper output) : BackendTest
+public class ManyFaultsTests(ITestOutputHelper output) : ManyGuestsTest
 {
     private const int GuestCount = 200, GuestsBelowPort = 4;
     private const uint MalformedTlp = 1 << 18, CompletionTimeout = 1 << 14;
     private const int Revision = 0x08;
     private const uint NicRevision = 0x0200_0000;
-
-    // A guest on a busy machine may be kept waiting; it must never be forgotten.
-    private static readonly FrontendOptions Patient = new() { RequestTimeout = Patience, PollTimeout = TimeSpan.FromMilliseconds(200) };
 
     private readonly List<SimulatedGuest> _guests = [];
 
@@ -44,10 +35,6 @@ public class ManyFaultsTests(ITestOutputHelper output) : BackendTest
         Guest,
         Port,
     }
-
-    private static int Number(string name, int usual) => int.TryParse(Environment.GetEnvironmentVariable(name), NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : usual;
-
-    private static HostBdf DeviceOf(int index) => new(0, (byte)(index / 8 + 0x10), (byte)(index % 8), 0);
 
     private static HostBdf PortOf(int index) => new(1, 0, (byte)(index / GuestsBelowPort / 8), (byte)(index / GuestsBelowPort % 8));
 

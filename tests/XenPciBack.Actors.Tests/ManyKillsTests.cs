@@ -1,8 +1,6 @@
 using System.Globalization;
-using XenPciBack.Protocol;
 using XenPciBack.Simulation;
 using XenPciBack.Simulation.Faults;
-using XenPciBack.Simulation.Guests;
 using XenPciBack.Simulation.Pci.Devices;
 using Xunit.Abstractions;
 
@@ -13,8 +11,7 @@ namespace XenPciBack.Actors.Tests;
 /// moments, and the next one takes the guests up. Every operation of every guest is answered as if nothing had been, and each finds its device
 /// as it left it. Every other time a standby takes over. KILLS says how often (50, so that all tests together take less than an hour), KILLS_SEED which.
 /// </summary>
-[Collection(nameof(AloneInTheProcess))]
-public class ManyKillsTests(ITestOutputHelper output) : BackendTest
+public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
 {
     private const int GuestCount = 100;
 
@@ -23,12 +20,6 @@ public class ManyKillsTests(ITestOutputHelper output) : BackendTest
         FaultPoint.ConfigRead, FaultPoint.ConfigWrite, FaultPoint.DeviceOpen, FaultPoint.DeviceRecord, FaultPoint.DeviceReset, FaultPoint.GrantMap, FaultPoint.PortBind,
         FaultPoint.Notify, FaultPoint.Unmask, FaultPoint.PirqMap, FaultPoint.PirqUnmap,
     ];
-
-    private static readonly FrontendOptions Patient = new() { RequestTimeout = Patience, PollTimeout = TimeSpan.FromMilliseconds(200) };
-
-    private static int Number(string name, int usual) => int.TryParse(Environment.GetEnvironmentVariable(name), NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : usual;
-
-    private static HostBdf DeviceOf(int index) => new(0, (byte)(index / 8 + 0x10), (byte)(index % 8), 0);
 
     [Fact]
     public async Task Guests_find_everything_as_they_left_it()

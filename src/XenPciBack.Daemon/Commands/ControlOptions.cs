@@ -1,5 +1,6 @@
 using System.CommandLine;
 using XenPciBack.Daemon.Configuration;
+using XenPciBack.Daemon.Control;
 
 namespace XenPciBack.Daemon.Commands;
 
@@ -12,4 +13,19 @@ internal static class ControlOptions
 
     public static string PathIn(ParseResult parse, Option<string?> socket, Option<string?> config) =>
         parse.GetValue(socket) ?? SettingsReader.Load(parse.GetValue(config)).ControlSocket;
+
+    /// <summary>Asks for something that has one answer.</summary>
+    /// <param name="show">Gets the answer, if it is no error.</param>
+    /// <param name="who">Who is asked, for the message when it ends meanwhile.</param>
+    /// <returns>The command's exit code.</returns>
+    public static async Task<int> AskOnceAsync(string path, ControlRequest request, Action<ControlAnswer> show, CancellationToken stop, string who = "daemon")
+    {
+        await foreach (var (_, answer) in ControlClient.AskAsync(path, request, stop))
+        {
+            if (answer.Error is { } error) return ExitCode.Refuse(error, ExitCode.Failure);
+            show(answer);
+            return ExitCode.Success;
+        }
+        return ExitCode.Refuse($"the {who} has ended without an answer", ExitCode.Unavailable);
+    }
 }

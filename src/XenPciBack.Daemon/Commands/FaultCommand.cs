@@ -16,18 +16,8 @@ internal static class FaultCommand
         name.AcceptOnlyFromAmong([.. FaultCatalogue.All.Select(fault => fault.Name)]);
         var socket = new Option<string>("--socket") { Description = "The demo's control socket, which it prints at its start", HelpName = "PATH", Required = true };
         var command = new Command("fault", $"Let something break on the embedded host of a running demo:\n{Catalogue}") { name, socket };
-        command.SetAction((parse, stop) => RunAsync(parse.GetValue(socket)!, parse.GetValue(name)!, stop));
+        command.SetAction((parse, stop) => ControlOptions.AskOnceAsync(parse.GetValue(socket)!, new ControlRequest(Fault: parse.GetValue(name)),
+            answer => Console.WriteLine(answer.Injected), stop, who: "demo"));
         return command;
-    }
-
-    private static async Task<int> RunAsync(string path, string name, CancellationToken stop)
-    {
-        await foreach (var (_, answer) in ControlClient.AskAsync(path, new ControlRequest(Fault: name), stop))
-        {
-            if (answer.Error is { } error) return ExitCode.Refuse(error, ExitCode.Failure);
-            Console.WriteLine(answer.Injected);
-            return ExitCode.Success;
-        }
-        return ExitCode.Refuse("the demo has ended without an answer", ExitCode.Unavailable);
     }
 }

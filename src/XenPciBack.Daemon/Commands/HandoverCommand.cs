@@ -14,18 +14,8 @@ internal static class HandoverCommand
             Let the daemon that stands by take the guests over, for an upgrade: start the new version with xenpciback run,
             wait until it stands by, hand over. The guests notice nothing. Refused while nobody stands by.
             """) { socket, config };
-        command.SetAction((parse, stop) => RunAsync(ControlOptions.PathIn(parse, socket, config), stop));
+        command.SetAction((parse, stop) => ControlOptions.AskOnceAsync(ControlOptions.PathIn(parse, socket, config), new ControlRequest(HandOver: true),
+            answer => Console.WriteLine($"Handed over to process {answer.HandedOverTo}."), stop));
         return command;
-    }
-
-    private static async Task<int> RunAsync(string path, CancellationToken stop)
-    {
-        await foreach (var (_, answer) in ControlClient.AskAsync(path, new ControlRequest(HandOver: true), stop))
-        {
-            if (answer.Error is { } error) return ExitCode.Refuse(error, ExitCode.Failure);
-            Console.WriteLine($"Handed over to process {answer.HandedOverTo}.");
-            return ExitCode.Success;
-        }
-        return ExitCode.Refuse("the daemon has ended without an answer", ExitCode.Unavailable);
     }
 }

@@ -47,6 +47,7 @@ internal static class HideCommands
         var fromKernel = HidePattern.Parse(HidePattern.OnCommandLine(await File.ReadAllTextAsync("/proc/cmdline")) ?? "", out var fault);
         if (fault is not null) Log.Warning("The kernel's command line: {Fault}", fault);
         HidePattern[] patterns = [.. fromSettings, .. fromKernel];
+        if (patterns.Length == 0) return;
         var host = new SysfsPciHost();
         foreach (var device in host.Functions)
         {
@@ -74,9 +75,9 @@ internal static class HideCommands
     {
         var host = new SysfsPciHost();
         if (!host.Exists(device)) return "there is no such device";
-        if (host.DriverOf(device) == SysfsPciHost.StubDriver) return Say($"{device} is hidden already.");
-        if (!isForced && new HostUse().Of(device) is [_, ..] uses) return $"the host is using it: {string.Join(", ", uses)}; to take it away all the same: --force";
         var driver = host.DriverOf(device);
+        if (driver == SysfsPciHost.StubDriver) return Say($"{device} is hidden already.");
+        if (!isForced && new HostUse().Of(device) is [_, ..] uses) return $"the host is using it: {string.Join(", ", uses)}; to take it away all the same: --force";
         return await XlToolstack.HideAsync(device) ?? Say($"{device} is hidden{(driver is null ? "" : $"; driver {driver} had it")}.");
     }
 

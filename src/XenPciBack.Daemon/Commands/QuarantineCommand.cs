@@ -29,16 +29,10 @@ internal static class QuarantineCommand
         return command;
     }
 
-    private static async Task<int> AskAsync(string path, ControlRequest request, CancellationToken stop)
+    private static Task<int> AskAsync(string path, ControlRequest request, CancellationToken stop) => ControlOptions.AskOnceAsync(path, request, answer =>
     {
-        await foreach (var (_, answer) in ControlClient.AskAsync(path, request, stop))
-        {
-            if (answer.Error is { } error) return ExitCode.Refuse(error, ExitCode.Failure);
-            foreach (var device in answer.Quarantined ?? [])
-                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{device.Device}  {device.Since:u}  guest {device.Guest}  {device.Reason}"));
-            if (answer.Quarantined is { Count: 0 }) Console.WriteLine("No device is in quarantine.");
-            return ExitCode.Success;
-        }
-        return ExitCode.Refuse("the daemon has ended without an answer", ExitCode.Unavailable);
-    }
+        foreach (var device in answer.Quarantined ?? [])
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{device.Device}  {device.Since:u}  guest {device.Guest}  {device.Reason}"));
+        if (answer.Quarantined is { Count: 0 }) Console.WriteLine("No device is in quarantine.");
+    }, stop);
 }

@@ -5,6 +5,7 @@ using XenPciBack.Actors;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;
 using XenPciBack.Protocol.Aer;
+using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Simulation;
 using XenPciBack.Simulation.Guests;
 using XenPciBack.XenStore;
@@ -18,8 +19,6 @@ namespace XenPciBack.Daemon.Commands;
 internal static class Rehearsal
 {
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
-
-    private const uint EnableMsi = 2, DisableMsi = 3;
 
     public static async Task RunAsync(DaemonSettings settings, CancellationToken stop)
     {
@@ -48,8 +47,8 @@ internal static class Rehearsal
         {
             await guest.Frontend.ReadConfigAsync(0, 0, 0, 0, 4);
             await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0006);
-            await guest.Frontend.SendAsync(new FrontendRequest(EnableMsi, 0, 0, 0));
-            await guest.Frontend.SendAsync(new FrontendRequest(DisableMsi, 0, 0, 0));
+            await guest.Frontend.SendAsync(new FrontendRequest((uint)PciOpCode.EnableMsi, 0, 0, 0));
+            await guest.Frontend.SendAsync(new FrontendRequest((uint)PciOpCode.DisableMsi, 0, 0, 0));
             xen.Aer.Inject(devices[0], AerSeverity.Fatal, 1 << 14);
             while (!guest.IsCrashed) await Task.Delay(10, stop);
         }, stop);

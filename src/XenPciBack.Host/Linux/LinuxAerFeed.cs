@@ -183,7 +183,7 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
         {
             try
             {
-                return [.. Directory.GetFileSystemEntries(StubDirectory).SelectMany(path => HostBdf.TryParse(Path.GetFileName(path), out var device) ? [device] : Array.Empty<HostBdf>())];
+                return SysfsPciHost.FunctionsIn(StubDirectory);
             }
             catch (IOException)
             {

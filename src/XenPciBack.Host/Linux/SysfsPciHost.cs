@@ -24,8 +24,8 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
 
     public IPciFunction Open(HostBdf bdf)
     {
-        var directory = $"{_bus}/pci/devices/{bdf}";
-        if (!Directory.Exists(directory)) throw new PciFunctionUnavailableException(bdf, $"no such device: {directory} does not exist");
+        var directory = DirectoryOf(bdf);
+        if (!Exists(bdf)) throw new PciFunctionUnavailableException(bdf, $"no such device: {directory} does not exist");
 
         var driver = DriverOf(bdf);
         if (driver != StubDriver)
@@ -56,19 +56,25 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
     }
 
     /// <summary>Every function there is, by address.</summary>
-    public IReadOnlyList<HostBdf> Functions =>
-        [.. Directory.EnumerateFileSystemEntries($"{_bus}/pci/devices").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)
-            .SelectMany(name => HostBdf.TryParse(name, out var bdf) ? [bdf] : Array.Empty<HostBdf>())];
+    public IReadOnlyList<HostBdf> Functions => FunctionsIn($"{_bus}/pci/devices");
 
-    public bool Exists(HostBdf bdf) => Directory.Exists($"{_bus}/pci/devices/{bdf}");
+    public bool Exists(HostBdf bdf) => Directory.Exists(DirectoryOf(bdf));
 
     /// <summary>The driver that has the function; null if none has.</summary>
-    public string? DriverOf(HostBdf bdf) => Path.GetFileName(new FileInfo($"{_bus}/pci/devices/{bdf}/driver").LinkTarget);
+    public string? DriverOf(HostBdf bdf) => Path.GetFileName(new FileInfo($"{DirectoryOf(bdf)}/driver").LinkTarget);
 
-    public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => [.. SysfsPciFunction.BridgesAbove(bdf, $"{_bus}/pci/devices/{bdf}")];
+    public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => [.. SysfsPciFunction.BridgesAbove(bdf, DirectoryOf(bdf))];
 
     public bool KernelBackendServes(DomainId guest, int deviceId) =>
         Path.Exists($"{_bus}/xen-backend/drivers/xen-pciback/pci-{guest}-{deviceId}");
+
+    /// <summary>The functions that have an entry in a directory of sysfs, by address.</summary>
+    /// <exception cref="IOException">It is not there.</exception>
+    internal static IReadOnlyList<HostBdf> FunctionsIn(string directory) =>
+        [.. Directory.EnumerateFileSystemEntries(directory).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)
+            .SelectMany(name => HostBdf.TryParse(name, out var bdf) ? [bdf] : Array.Empty<HostBdf>())];
+
+    private string DirectoryOf(HostBdf bdf) => $"{_bus}/pci/devices/{bdf}";
 
     private bool IsListed(string attribute, HostBdf bdf) =>
         ReadOrEmpty($"{_bus}/pci/drivers/{StubDriver}/{attribute}").Split('\n').Any(line => HostBdf.TryParse(line.Trim(), out var listed) && listed == bdf);

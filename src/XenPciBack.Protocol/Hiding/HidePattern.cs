@@ -58,9 +58,9 @@ public sealed record HidePattern(ushort Segment, byte Bus, byte? Slot, byte? Fun
         var parts = text.Split(':');
         if (parts.Length is not (2 or 3) || parts[^1].Split('.') is not [var slotText, var functionText]) return null;
         int segment = 0, slot = 0, function = 0;
-        var isPlain = (parts.Length == 2 || Hex(parts[0], 0xFFFF, out segment)) & Hex(parts[^2], 0xFF, out var bus);
+        var isPlain = (parts.Length == 2 || BdfRange.Hex(parts[0], 0xFFFF, out segment)) & BdfRange.Hex(parts[^2], 0xFF, out var bus);
         var (allSlots, allFunctions) = (slotText == "*", functionText == "*");
-        if (!isPlain || (!allSlots && !Hex(slotText, 0x1F, out slot)) || (!allFunctions && !Hex(functionText, 7, out function)) || (allSlots && !allFunctions)) return null;
+        if (!isPlain || (!allSlots && !BdfRange.Hex(slotText, 0x1F, out slot)) || (!allFunctions && !BdfRange.Hex(functionText, 7, out function)) || (allSlots && !allFunctions)) return null;
         return new HidePattern((ushort)segment, (byte)bus, allSlots ? null : (byte)slot, allFunctions ? null : (byte)function);
     }
 
@@ -81,7 +81,4 @@ public sealed record HidePattern(ushort Segment, byte Bus, byte? Slot, byte? Fun
         }
         yield return word.ToString();
     }
-
-    private static bool Hex(string text, int max, out int value) =>
-        int.TryParse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value) && value >= 0 && value <= max;
 }

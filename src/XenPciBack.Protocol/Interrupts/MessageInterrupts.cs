@@ -62,7 +62,7 @@ public sealed class MessageInterrupts
         _kind = _record.Mapped.IsEmpty ? Kind.None : IsSet(_msix, MsixEnable) ? Kind.Msix : IsSet(_msi, MsiEnable) ? Kind.Msi : Kind.None;
         _isAnswerDue = _kind != Kind.None;
         // Mapped and never enabled: the daemon before this one did not get to its answer, and its guest's request is still there.
-        if (_kind == Kind.None) UnmapAll();
+        if (_kind == Kind.None) _record.UnmapAll(_pirqs);
     }
 
     /// <summary>Performs enable_msi, disable_msi, enable_msix or disable_msix.</summary>
@@ -104,7 +104,7 @@ public sealed class MessageInterrupts
         var errno = Record(_pirqs.MapMsi(out var pirq), pirq);
         if (errno != 0)
         {
-            UnmapAll();
+            _record.UnmapAll(_pirqs);
             return MsiRefused($"its PIRQ cannot be mapped: {Errnos.Name(errno)}");
         }
         SetIntx(disabled: true);
@@ -135,7 +135,7 @@ public sealed class MessageInterrupts
             var errno = Record(_pirqs.MapMsix(entry, _tableBar, out var pirq), pirq);
             if (errno != 0)
             {
-                UnmapAll();
+                _record.UnmapAll(_pirqs);
                 return MsixFailed(errno, $"a PIRQ cannot be mapped: {Errnos.Name(errno)}");
             }
             mapped.Add(pirq);
@@ -178,7 +178,7 @@ public sealed class MessageInterrupts
             SetIntx(disabled: false);
             _kind = Kind.None;
         }
-        return UnmapAll();
+        return _record.UnmapAll(_pirqs);
     }
 
     /// <param name="errno">Of the mapping.</param>
@@ -193,21 +193,6 @@ public sealed class MessageInterrupts
         }
         // The page has 16 bits for it.
         return pirq.Value > ushort.MaxValue ? Errnos.ERANGE : 0;
-    }
-
-    /// <returns>0, or the errno of the first one that stays mapped, and on record.</returns>
-    private int UnmapAll()
-    {
-        var result = 0;
-        var left = ImmutableArray.CreateBuilder<Pirq>();
-        foreach (var pirq in _record.Mapped)
-        {
-            if (_pirqs.Unmap(pirq) is not (not 0 and var errno)) continue;
-            left.Add(pirq);
-            if (result == 0) result = errno;
-        }
-        _record.Keep(left.ToImmutable());
-        return result;
     }
 
     private static PciAnswer MsixEnabled(ImmutableArray<Pirq> pirqs)

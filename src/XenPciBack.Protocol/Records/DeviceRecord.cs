@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Runtime.InteropServices;
 using XenPciBack.Protocol.Aer;
+using XenPciBack.Protocol.Interrupts;
 
 namespace XenPciBack.Protocol.Records;
 
@@ -147,6 +148,23 @@ public sealed class DeviceRecord : IDisposable
     {
         for (var i = 0; i < left.Length; i++) Word(FirstPirq + 4 * i) = (uint)left[i].Value;
         Volatile.Write(ref Word(PirqCount), (uint)left.Length);
+    }
+
+    /// <summary>Unmaps what is mapped.</summary>
+    /// <returns>0, or the errno of the first one that stays mapped, and on record.</returns>
+    public int UnmapAll(IPirqs pirqs)
+    {
+        var result = 0;
+        var left = ImmutableArray.CreateBuilder<Pirq>();
+        foreach (var pirq in Mapped)
+        {
+            var errno = pirqs.Unmap(pirq);
+            if (errno == 0) continue;
+            left.Add(pirq);
+            if (result == 0) result = errno;
+        }
+        Keep(left.ToImmutable());
+        return result;
     }
 
     public void Dispose() => _memory.Dispose();
