@@ -24,6 +24,14 @@ public static class ActorsHosting
 /// <summary>The key of the supervisor in the actor registry.</summary>
 public sealed class PciBackend;
 
+/// <summary>Is answered with <see cref="BackendEvents.Ready"/>, now or when it is so: the guests have been found, or, of a backend that stands by, made ready to be taken over.</summary>
+public sealed record WhenReady
+{
+    public static readonly WhenReady Instance = new();
+
+    private WhenReady() { }
+}
+
 /// <summary>To a backend that stands by: whoever served the guests has ended, and it is its turn. Any other ignores it.</summary>
 public sealed record TakeOver
 {

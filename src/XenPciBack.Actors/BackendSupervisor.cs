@@ -38,6 +38,9 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     // Devices of guests that ended without their daemon, which are being given back.
     private readonly HashSet<(DomainId Guest, HostBdf Device)> _takingBack = [];
 
+    // Guests that xenstored has lost, and that run without a backend.
+    private readonly HashSet<DomainId> _forgotten = [];
+
     // When the actor of a guest failed, the latest last.
     private readonly Dictionary<BackendDirectory, List<long>> _failures = [];
 
@@ -46,6 +49,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     // Guests whose actors are ending because another one is to read everything anew.
     private readonly HashSet<BackendDirectory> _startingOver = [];
+
+    private readonly List<IActorRef> _awaitReady = [];
 
     private IActorRef? _aerMonitor;
     private ImmutableArray<TraceSink> _sinks = [];
@@ -68,8 +73,10 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     }
 
     /// <param name="WhileStandingBy">It was read before this daemon's turn: a guest that is missing in it may be new, and is not gone.</param>
-    private sealed record Listed(bool WhileStandingBy, IReadOnlyList<BackendDirectory> Removed, IReadOnlyList<BackendDirectory> Directories);
+    /// <param name="Unknown">Guests that have devices on record, and of whom xenstored has never heard or not any more.</param>
+    private sealed record Listed(bool WhileStandingBy, IReadOnlyList<BackendDirectory> Removed, IReadOnlyList<BackendDirectory> Directories, IReadOnlySet<DomainId> Unknown);
     private sealed record ListingFailed(Exception Cause);
+    private sealed record GuestsEnded(IReadOnlySet<DomainId> Guests, string? Fault);
 
     private sealed record StartMonitor
     {
@@ -96,7 +103,9 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<DomainReleased>(_ => OnDomainReleased());
         Receive<Listed>(OnListed);
         Receive<ListingFailed>(failed => OnListingFailed(failed.Cause));
+        Receive<GuestsEnded>(OnGuestsEnded);
         Receive<TakeOver>(_ => OnTurn());
+        Receive<WhenReady>(_ => OnWhenReady());
         Receive<GuestActor.StartsOver>(starts => _startingOver.Add(starts.Directory));
         Receive<GuestActor.Finished>(finished => _finished.Add(finished.Directory));
         Receive<GuestActor.ErrorSettled>(settled => _unsettled.Remove((settled.Guest, settled.Device)));
@@ -170,12 +179,33 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     {
         _again = true;
         if (_reading) return;
+        if (_domainReleased && !_standsBy && _guests.Count > 0) AskWhoHasEnded();
         ReadAsync(_standsBy, _domainReleased && !_standsBy).PipeTo(Self, failure: e => new ListingFailed(e));
         (_reading, _again, _domainReleased) = (true, false, false);
     }
 
-    private async Task<Listed> ReadAsync(bool standsBy, bool domainReleased) =>
-        new(standsBy, domainReleased ? await _directories.RemoveStaleAsync().ConfigureAwait(false) : [], await _directories.ListAsync().ConfigureAwait(false));
+    // xenstored says that some domain has ended, and not which; one that has shut down is there until its toolstack takes it down.
+    private void AskWhoHasEnded() => _host.Toolstack.EndedAsync()
+        .PipeTo(Self, success: ended => new GuestsEnded(ended, null), failure: e => new GuestsEnded(new HashSet<DomainId>(), e.Message));
+
+    private void OnGuestsEnded(GuestsEnded ended)
+    {
+        if (ended.Fault is not null) _log.Warning("Whether a guest has ended is not known, so the toolstack may wait for it in vain: {Fault}", ended.Fault);
+        foreach (var (directory, guest) in _guests)
+            if (ended.Guests.Contains(directory.Guest))
+                guest.Tell(GuestActor.Ended.Instance);
+    }
+
+    private async Task<Listed> ReadAsync(bool standsBy, bool domainReleased)
+    {
+        var removed = domainReleased ? await _directories.RemoveStaleAsync().ConfigureAwait(false) : [];
+        var directories = await _directories.ListAsync().ConfigureAwait(false);
+        var unknown = new HashSet<DomainId>();
+        foreach (var guest in _host.DeviceRecords.Unopened.Select(record => record.Guest).Distinct().Except(directories.Select(directory => directory.Guest)))
+            if (!await _client.IsDomainIntroducedAsync(guest.Value).ConfigureAwait(false))
+                unknown.Add(guest);
+        return new Listed(standsBy, removed, directories, unknown);
+    }
 
     private void OnListed(Listed listed)
     {
@@ -190,18 +220,25 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         foreach (var directory in listed.Directories)
             if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
                 Serve(directory);
-        if (!listed.WhileStandingBy)
-            foreach (var (guest, function) in _host.DeviceRecords.Unopened)
-                if (!IsServed(guest)) TakeBack(guest, function);
+        if (!listed.WhileStandingBy) TakeBackAll(listed.Unknown);
         if (!_ready && listed.WhileStandingBy == _standsBy)
         {
             _ready = true;
             if (!_standsBy && _aerMonitor is null) StartAerMonitor();
+            if (!_standsBy && _guests.Count > 0) AskWhoHasEnded();
             if (_standsBy) _log.Info("{Guests} guests of another daemon could be taken over", _guests.Count);
             else _log.Info("xenpciback is ready: Xen {XenVersion}, watching {Root}, {Guests} guests", _host.Hypervisor.Version, BackendDirectory.RootOf(_settings.Domain), _guests.Count);
             Context.System.EventStream.Publish(BackendEvents.Ready.Instance);
+            foreach (var waiting in _awaitReady) waiting.Tell(BackendEvents.Ready.Instance);
+            _awaitReady.Clear();
         }
         if (_again) OnChanged();
+    }
+
+    private void OnWhenReady()
+    {
+        if (_ready) Sender.Tell(BackendEvents.Ready.Instance);
+        else _awaitReady.Add(Sender);
     }
 
     private void OnListingFailed(Exception cause)
@@ -224,6 +261,23 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _quarantine, _settings, _lost.GetValueOrDefault(directory.Guest), errors, _standsBy), directory.ActorName));
         _guests[directory] = guest;
         if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
+    }
+
+    /// <summary>Devices on record for guests that have no connection any more.</summary>
+    private void TakeBackAll(IReadOnlySet<DomainId> unknown)
+    {
+        foreach (var (guest, function) in _host.DeviceRecords.Unopened)
+        {
+            if (IsServed(guest)) continue;
+            if (!unknown.Contains(guest) || !_host.Hypervisor.IsAlive(guest))
+            {
+                TakeBack(guest, function);
+                continue;
+            }
+            // xenstored has begun anew without what it had, and so has this daemon. Nobody announces that guest's end.
+            if (_forgotten.Add(guest)) _log.Error("Guest {DomId} still runs and has {Bdf}, but xenstored does not know it any more: it cannot be served, and keeps its devices until it ends", guest, function);
+            Timers.StartSingleTimer(nameof(Changed), Changed.Instance, _settings.StoreRetry);
+        }
     }
 
     /// <summary>The guest is gone, and the daemon that served it did not live to give its device back.</summary>

@@ -25,7 +25,8 @@ internal sealed class ConnectionStore(XenStoreClient client, BackendDirectory di
         _frontendWatch?.Accept();
 
         var backend = await client.TransactAsync(ReadBackendAsync).ConfigureAwait(false);
-        if (backend is null || !XenStorePath.TryParse(backend.Frontend, out var path) || !path.IsAbsolute)
+        if (backend is null) return new ConnectionInput.Observed(null, null) { IsDomainUnknown = !await client.IsDomainIntroducedAsync(directory.Guest.Value).ConfigureAwait(false) };
+        if (!XenStorePath.TryParse(backend.Frontend, out var path) || !path.IsAbsolute)
             return new ConnectionInput.Observed(backend, null);
 
         await WatchFrontendAsync(path / "state").ConfigureAwait(false);

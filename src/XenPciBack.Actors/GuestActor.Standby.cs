@@ -61,7 +61,7 @@ internal sealed partial class GuestActor
         _isLooking = false;
         if (!IsPrepared) Read();
         else if (observed is null) Timers.StartSingleTimer(nameof(LookAgain), LookAgain.Instance, StandbyQuiet);
-        else if (!observed.Equals(_preparedFor)) StartOver();
+        else if (!observed.Equals(_preparedFor) && !IsForgotten(observed)) StartOver();
     }
 
     /// <returns>false: it was not as prepared, and this actor is ending.</returns>
@@ -74,6 +74,13 @@ internal sealed partial class GuestActor
             StartOver();
             return false;
         }
+        Settle();
+        return true;
+    }
+
+    /// <summary>What was prepared is what the guest has.</summary>
+    private void Settle()
+    {
         _preparedFor = null;
         if (_heldBack is { } request && _page is { } page)
         {
@@ -81,7 +88,6 @@ internal sealed partial class GuestActor
             ServeOrUnmask(page);
         }
         _heldBack = null;
-        return true;
     }
 
     private void StartOver()

@@ -40,6 +40,10 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private bool _inPass;
     private bool _again;
     private bool _directoryGone;
+    private bool _isForgotten;
+
+    // Mini-OS has seen by then that the backend has closed, and goes on; Linux's frontend finds it open when a driver is bound again.
+    private static readonly TimeSpan ReopeningPause = TimeSpan.FromSeconds(1);
 
     // The kernel takes the ports of a process from it one after the other, and its locks somewhere in between.
     private static readonly TimeSpan ConnectPause = TimeSpan.FromMilliseconds(10);
@@ -50,6 +54,12 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     /// <summary>Told to the parent before the actor ends: what it has read is not so any more, and another one is to read it anew.</summary>
     public sealed record StartsOver(BackendDirectory Directory);
+
+    /// <summary>The guest runs no more, and its toolstack is about to take it down.</summary>
+    public sealed record Ended
+    {
+        public static readonly Ended Instance = new();
+    }
 
     /// <summary>To the parent: what it has told of this device needs nothing more.</summary>
     public sealed record ErrorSettled(DomainId Guest, HostBdf Device);
@@ -78,6 +88,11 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private sealed record FrontendIsSilent
     {
         public static readonly FrontendIsSilent Instance = new();
+    }
+
+    private sealed record ClosedForLong
+    {
+        public static readonly ClosedForLong Instance = new();
     }
 
     private sealed record NoVerdict
@@ -125,6 +140,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         });
         Receive<Changed>(_ => OnChanged());
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
+        Receive<ClosedForLong>(_ => OnClosedForLong());
+        Receive<Ended>(_ => OnEnded());
         Receive<ConnectionInput>(OnInput);
         Receive<AssignedDevice>(OnDeviceOpened);
         Receive<DeviceActor.Released>(OnReleased);
@@ -182,6 +199,21 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         OnChanged();
     }
 
+    private void OnClosedForLong()
+    {
+        // At the end of the pass under way the timer is started again.
+        if (_inPass || !_connection.AwaitsReopening) return;
+        _inPass = true;
+        OnInput(new ConnectionInput.Reopen());
+    }
+
+    private void OnEnded()
+    {
+        if (_standsBy) return;
+        _connection = _connection.Step(new ConnectionInput.GuestEnded()).Next;
+        OnChanged();
+    }
+
     private void Read()
     {
         // One at a time; the one under way is followed by this one.
@@ -194,6 +226,11 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         if (input is ConnectionInput.Observed observed)
         {
+            if (IsForgotten(observed))
+            {
+                HoldOn();
+                return;
+            }
             if (!Verify(observed)) return;
             if (_standsBy) _preparedFor = observed;
             _directoryGone = observed.Backend?.State is null;
@@ -263,6 +300,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         if (!_again) TakeEarlyErrors();
         if (_again) OnChanged();
         else if (_directoryGone) Finish();
+        else if (_connection.AwaitsReopening && !Timers.IsTimerActive(nameof(ClosedForLong))) Timers.StartSingleTimer(nameof(ClosedForLong), ClosedForLong.Instance, ReopeningPause);
         else if (!_connection.AwaitsFrontend) Timers.Cancel(nameof(ConnectionInput.FrontendSilent));
         else if (_lost is not null) OnFrontendSilent();
         else if (!Timers.IsTimerActive(nameof(ConnectionInput.FrontendSilent)))
@@ -281,6 +319,20 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         _effects.Dequeue();
         PerformEffects();
+    }
+
+    /// <summary>xenstored has begun anew without what it had, and the guest still runs.</summary>
+    private bool IsForgotten(ConnectionInput.Observed observed) =>
+        observed.IsDomainUnknown && (_page is not null || _devices.Count > 0) && _host.Hypervisor.IsAlive(_directory.Guest);
+
+    /// <summary>Nothing is changed until the guest is back in xenstore or gone.</summary>
+    private void HoldOn()
+    {
+        if (!_isForgotten) _log.Error("xenstored has lost all it knew of this guest, which still runs; it keeps its devices and is served until it ends");
+        _isForgotten = true;
+        if (IsUnsure) Settle();
+        _inPass = false;
+        Timers.StartSingleTimer(nameof(Changed), Changed.Instance, _settings.StoreRetry);
     }
 
     private void OnStoreFailed(Exception cause)

@@ -12,6 +12,9 @@ public interface IEventChannels : IDisposable
     /// </summary>
     /// <exception cref="HostCallException">The port does not exist, is not meant for us, or is bound already.</exception>
     IEventChannel Bind(DomainId domain, RemotePort remotePort, Action onEvent);
+
+    /// <summary>Done when the reader thread has come to the end of what it is at: sooner or later if it works, and never if something holds it up.</summary>
+    Task ComeRoundAsync();
 }
 
 /// <summary>

@@ -8,4 +8,8 @@ public interface IToolstack
     /// <summary><c>xl pci-detach</c>.</summary>
     /// <returns>null, or what the toolstack said when it failed.</returns>
     Task<string?> DetachAsync(DomainId guest, HostBdf device);
+
+    /// <summary>The domains that run no more and have not been taken down yet: shut down, crashed, dying (<c>xl list</c>).</summary>
+    /// <exception cref="IOException">The toolstack does not answer.</exception>
+    Task<IReadOnlySet<DomainId>> EndedAsync();
 }

@@ -23,9 +23,15 @@ public sealed class SimulatedGuest(DomainId id, string name, SimulatedFrontend f
     public SimulatedFrontend Frontend { get; } = frontend;
 
     private int _crashed;
+    private volatile bool _isShutDown;
 
     /// <summary>It has been crashed through the hypervisor: it runs no more.</summary>
     public bool IsCrashed => Volatile.Read(ref _crashed) != 0;
+
+    /// <summary>It runs no more, and its toolstack has not taken it down yet.</summary>
+    public bool HasEnded => IsCrashed || _isShutDown;
+
+    internal void ShutDown() => _isShutDown = true;
 
     /// <returns>false if it had crashed before.</returns>
     internal bool TryCrash() => Interlocked.Exchange(ref _crashed, 1) == 0;

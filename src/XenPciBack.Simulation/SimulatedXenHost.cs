@@ -24,7 +24,7 @@ public sealed class SimulatedXenHost : IAsyncDisposable
 
     private SimulatedXenHost(EmbeddedXenStored xenStored, XenStoreClient toolstackStore, TimeSpan? toolstackPatience)
     {
-        (XenStored, _toolstackStore, Toolstack) = (xenStored, toolstackStore, new SimulatedToolstack(toolstackStore, toolstackPatience));
+        (XenStored, _toolstackStore, Toolstack) = (xenStored, toolstackStore, new SimulatedToolstack(toolstackStore, toolstackPatience) { Ended = () => Guests.Where(guest => guest.HasEnded).Select(guest => guest.Id) });
         XenStored.Refusing = path => Faults.Meet(FaultPoint.StoreReply, GuestOf(path)) is not 0 and var errno ? Errnos.Name(errno) : null;
     }
 
@@ -80,7 +80,7 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public DaemonProcess StartProcess()
     {
         var killed = new CancellationTokenSource();
-        var parts = new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash), new SimulatedGuestPirqs(Pirqs, Pci), Pci.OfOneProcess(), Aer)
+        var parts = new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash, _guests.ContainsKey), new SimulatedGuestPirqs(Pirqs, Pci), Pci.OfOneProcess(), Aer)
         {
             Toolstack = Toolstack,
             DeviceRecords = DeviceRecords.OfOneDaemon(killed.Token),
@@ -110,13 +110,13 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     }
 
     /// <summary>
-    /// The guest shuts down in good order: its frontend closes, then the toolstack cleans up as for <c>xl destroy</c>. A backend that
-    /// has followed the frontend to Closing is not Connected any more, so the toolstack's patience passes for each device, as
-    /// with libxl.
+    /// The guest shuts down in good order: its frontend closes, then the toolstack cleans up as for <c>xl destroy</c>. To a backend that
+    /// has followed the frontend to Closed, and stays there, the toolstack's patience passes for each device, as with libxl.
     /// </summary>
     public async Task ShutDownGuestAsync(SimulatedGuest guest)
     {
         await guest.Frontend.CloseAsync().ConfigureAwait(false);
+        guest.ShutDown();
         XenStored.AnnounceShutdown();
         await DestroyGuestAsync(guest).ConfigureAwait(false);
     }
@@ -150,13 +150,14 @@ public sealed class SimulatedXenHost : IAsyncDisposable
         if (OnCrash == OnCrash.Restart) await CreateGuestAsync(guest.Name, devices).ConfigureAwait(false);
     }
 
-    /// <summary>xenstored ends and comes back with what it had. Returns when the toolstack has found it again.</summary>
-    public async Task RestartXenStoredAsync()
+    /// <summary>xenstored ends and comes back. Returns when the toolstack has found it again.</summary>
+    /// <param name="keepState">Whether it comes back with what it had, as after a live update, or empty, as after its death.</param>
+    public async Task RestartXenStoredAsync(bool keepState = true)
     {
         var found = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         void OnFound() => found.TrySetResult();
         _toolstackStore.Reconnected += OnFound;
-        await XenStored.RestartAsync(keepState: true).ConfigureAwait(false);
+        await XenStored.RestartAsync(keepState).ConfigureAwait(false);
         await found.Task.ConfigureAwait(false);
         _toolstackStore.Reconnected -= OnFound;
     }

@@ -83,6 +83,29 @@ public class GuestLifeTests : BackendTest
     }
 
     [Fact]
+    public async Task A_guest_that_shuts_down_is_taken_down_at_once_with_nothing_left_behind()
+    {
+        await RestartBackendAsync(Settings with { HotPlugPatience = TimeSpan.FromHours(1) });
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        await Xen.ShutDownGuestAsync(guest);
+        // libxl leaves it where its patience has passed.
+        Assert.False(await Store.ExistsAsync(BackendOf(guest)));
+        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+    }
+
+    [Fact]
+    public async Task A_driver_that_is_unbound_in_its_guest_and_bound_again_finds_its_devices()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        await guest.Frontend.UnbindAsync();
+        await EventuallyAsync("3", () => ReadAsync(guest, "state"));
+        await guest.Frontend.BindAsync();
+        await guest.Frontend.WaitUntilConnectedAsync(Soon());
+        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
+        Assert.Equal(2, guest.Frontend.Devices.Length);
+    }
+
+    [Fact]
     public async Task What_the_toolstack_leaves_of_a_guest_that_shut_down_is_removed_once_its_domain_is_gone()
     {
         var guest = await ConnectedGuestAsync("web", Nic, Edu);

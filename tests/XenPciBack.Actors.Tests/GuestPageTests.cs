@@ -21,7 +21,7 @@ public sealed class GuestPageTests : IDisposable
     public GuestPageTests()
     {
         var (grants, ports, pci) = (new GuestGrants(), new GuestPorts(), new SimulatedPciHost());
-        _host = new(new SimulatedGrantTable(grants), new SimulatedEventChannels(ports), new SimulatedHypervisor(_ => true), new SimulatedGuestPirqs(new DomainPirqs(), pci), pci.OfOneProcess(), new SimulatedAerFeed())
+        _host = new(new SimulatedGrantTable(grants), new SimulatedEventChannels(ports), new SimulatedHypervisor(_ => true, _ => true), new SimulatedGuestPirqs(new DomainPirqs(), pci), pci.OfOneProcess(), new SimulatedAerFeed())
         {
             Toolstack = null!,
             DeviceRecords = null!,

@@ -75,6 +75,8 @@ public sealed class HookedEventChannels(IEventChannels channels) : IEventChannel
         onEvent();
     }));
 
+    public Task ComeRoundAsync() => channels.ComeRoundAsync();
+
     public void Dispose() => channels.Dispose();
 
     private sealed class HookedChannel(HookedEventChannels hooks, IEventChannel channel) : IEventChannel

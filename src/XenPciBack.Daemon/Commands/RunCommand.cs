@@ -38,20 +38,36 @@ internal static class RunCommand
         using var host = LinuxXenHost.Open();
         await using var client = await XenStoreClient.ConnectAsync(settings.XenStoreEndpoint, settings.XenStore, stop);
 
+        var service = Service.OfThisProcess();
         var turn = new Turn(Path.GetDirectoryName(settings.ControlSocket)!);
         var handover = new Handover(() => turn.Next);
         var serving = turn.TryTake();
         var comes = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var bus = new XenBackendBus();
+        if (serving is not null) await TakeBusAsync(bus);
         using var backend = Backend.Build(settings, host, client, handover: handover, turn: serving is null ? comes.Task : null);
         await backend.StartAsync(CancellationToken.None);
         var supervisor = await backend.Services.GetRequiredService<IRequiredActor<PciBackend>>().GetAsync(CancellationToken.None);
+        using var unwatched = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        var watched = service.WatchAsync(() => Task.WhenAll(host.EventChannels.ComeRoundAsync(), supervisor.Ask<ActorIdentity>(new Identify(null))), unwatched.Token);
         try
         {
-            serving ??= await StandByAsync(turn, settings, stop);
+            var standsBy = serving is null;
+            serving ??= await StandByAsync(turn, settings, service, stop);
             supervisor.Tell(TakeOver.Instance);
             comes.SetResult();
-            await HideCommands.HideAtStartAsync(settings.Hide);
+            if (standsBy) await TakeBusAsync(bus);
+            await ((Task)supervisor.Ask<BackendEvents.Ready>(WhenReady.Instance, stop)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (!stop.IsCancellationRequested)
+            {
+                service.Ready("Serving the guests of this host");
+                await HideCommands.HideAtStartAsync(settings.Hide);
+            }
             await handover.WantedAsync(stop);
+            service.Stopping();
+            await unwatched.CancelAsync();
+            await watched;
+            if (turn.Next is null) await bus.GiveBackAsync();
             await LetGoAsync(supervisor, host, settings);
             // The next daemon's turn comes before the rest of this one ends. On any other way out of here the end of the process is what passes it on.
             serving.Dispose();
@@ -64,6 +80,11 @@ internal static class RunCommand
         await backend.StopAsync(CancellationToken.None);
         Log.Information("xenpciback has stopped");
         return ExitCode.Success;
+    }
+
+    private static async Task TakeBusAsync(XenBackendBus bus)
+    {
+        if (await bus.TakeAsync() is { } fault) Log.Warning("Backends of other kinds than PCI may get no driver: {Fault}", fault);
     }
 
     /// <summary>Every port is free and every page unmapped, or this process is no more.</summary>
@@ -81,11 +102,17 @@ internal static class RunCommand
         File.Delete(settings.ControlSocket);
     }
 
-    private static async Task<IDisposable> StandByAsync(Turn turn, DaemonSettings settings, CancellationToken stop)
+    private static async Task<IDisposable> StandByAsync(Turn turn, DaemonSettings settings, Service service, CancellationToken stop)
     {
+        // What waits for this service has the one that serves.
+        service.Ready($"Getting ready to stand by for process {turn.Serving}");
         Log.Information("Process {Process} serves the guests of this host; getting ready to take over from it", turn.Serving);
         await Rehearsal.RunAsync(settings, stop);
-        var serving = await turn.TakeAsync(onNext: () => Log.Information("xenpciback stands by for process {Process}", turn.Serving), stop);
+        var serving = await turn.TakeAsync(onNext: () =>
+        {
+            Log.Information("xenpciback stands by for process {Process}", turn.Serving);
+            service.Status($"Standing by for process {turn.Serving}");
+        }, stop);
         Log.Information("The daemon before this one has let go; taking its guests over");
         return serving;
     }

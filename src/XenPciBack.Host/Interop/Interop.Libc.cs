@@ -43,6 +43,9 @@ internal static partial class Interop
             _ = write(wakeup, &one, sizeof(ulong));
         }
 
+        /// <summary>After a wake-up: not readable any more, until the next one.</summary>
+        internal static void Sleep(SafeFileHandle wakeup) => Read(wakeup, stackalloc byte[sizeof(ulong)]);
+
         /// <summary>Blocks until <paramref name="file"/> is readable.</summary>
         /// <returns>false if <paramref name="wakeup"/> became readable instead, or too.</returns>
         internal static bool WaitReadable(int file, SafeFileHandle wakeup)

@@ -35,7 +35,7 @@ internal sealed class StartupChecks(string root)
     {
         var notDom0 = Dom0();
         IEnumerable<StartupProblem?> everywhere = [notDom0, Root(Interop.Libc.geteuid()), .. Libraries.Select(l => Library(l.Soname, l.Package))];
-        IEnumerable<StartupProblem?> onDom0 = notDom0 is null ? [.. Devices.Select(d => Device(d.Path, d.Module)), Lockdown(), Stub(), Autoprobe()] : [];
+        IEnumerable<StartupProblem?> onDom0 = notDom0 is null ? [.. Devices.Select(d => Device(d.Path, d.Module)), Lockdown(), Stub()] : [];
         return [.. everywhere.Concat(onDom0).OfType<StartupProblem>()];
     }
 
@@ -100,15 +100,6 @@ internal sealed class StartupChecks(string root)
         return Directory.Exists(_root + directory)
             ? null
             : Unavailable($"{directory} is missing: xl and this daemon need the kernel's pciback driver to hold the devices. Run: modprobe xen-pciback");
-    }
-
-    internal StartupProblem? Autoprobe()
-    {
-        const string file = "/sys/bus/xen-backend/drivers_autoprobe";
-        return ReadLine(file) is not "1"
-            ? null
-            : Unavailable($"{file} is 1: the kernel's own backend would take every new guest first. Run: echo 0 > {file} "
-                + "(backends of other kinds, such as vif and vbd, are then bound by writing their name to /sys/bus/xen-backend/drivers_probe)");
     }
 
     /// <summary>The first line of a small file; null where it cannot be read, which for these files means it is not there.</summary>

@@ -18,7 +18,10 @@ public sealed class XenEventChannels : IEventChannels
     /// <summary>Held while a port changes hands; see <see cref="Find"/>.</summary>
     private readonly Lock _binding = new();
 
-    private bool _disposed;
+    /// <summary>Who waits for the reader to come round.</summary>
+    private readonly ConcurrentQueue<TaskCompletionSource> _rounds = new();
+
+    private volatile bool _disposed;
 
     private XenEventChannels(Interop.LibXenEvtchn.Handle library)
     {
@@ -57,6 +60,14 @@ public sealed class XenEventChannels : IEventChannels
         }
     }
 
+    public Task ComeRoundAsync()
+    {
+        var round = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _rounds.Enqueue(round);
+        Interop.Libc.Wake(_wakeup);
+        return round.Task;
+    }
+
     /// <summary>Stops the reader and closes every port still bound. Waits for a callback in progress unless called from one.</summary>
     public void Dispose()
     {
@@ -78,8 +89,15 @@ public sealed class XenEventChannels : IEventChannels
     private void ReadEvents()
     {
         var descriptor = Interop.LibXenEvtchn.Descriptor(_library);
-        while (Interop.Libc.WaitReadable(descriptor, _wakeup))
+        while (true)
         {
+            if (!Interop.Libc.WaitReadable(descriptor, _wakeup))
+            {
+                if (_disposed) return;
+                Interop.Libc.Sleep(_wakeup);
+                while (_rounds.TryDequeue(out var round)) round.SetResult();
+                continue;
+            }
             // Without a channel the event belongs to a port just unbound: dropped, and left masked because it is no longer ours.
             var channel = Find(Interop.LibXenEvtchn.Pending(_library));
             try

@@ -73,6 +73,27 @@ public sealed class XenHypervisor : IHypervisor
         return Interop.LibXenCall.TryCall(_library, HYPERVISOR_sched_op, SCHEDOP_remote_shutdown, argument);
     }
 
+    public bool IsAlive(DomainId domain)
+    {
+        using var argument = Interop.LibXenCall.AllocateBuffer(_library, EventChannelStatusSize);
+        for (var port = 1u; port <= EarlyPorts; port++)
+        {
+            argument.Bytes.Clear();
+            BinaryPrimitives.WriteUInt16LittleEndian(argument.Bytes, (ushort)domain.Value);
+            BinaryPrimitives.WriteUInt32LittleEndian(argument.Bytes[4..], port);
+            var errno = Interop.LibXenCall.TryCall(_library, HYPERVISOR_event_channel_op, EVTCHNOP_status, argument);
+            if (errno == 0 && BinaryPrimitives.ReadUInt32LittleEndian(argument.Bytes[8..]) != EVTCHNSTAT_closed) return true;
+        }
+        return false;
+    }
+
+    // xen/include/public/event_channel.h: struct evtchn_status, 24 bytes. The toolstack allocates a domain's channels to xenstored and
+    // to its console before it runs, so they are among the first.
+    private const uint HYPERVISOR_event_channel_op = 32, EVTCHNSTAT_closed = 0;
+    private const ulong EVTCHNOP_status = 5;
+    private const int EventChannelStatusSize = 24;
+    private const uint EarlyPorts = 8;
+
     // xen/include/public/sched.h: struct sched_remote_shutdown, 8 bytes.
     private const uint HYPERVISOR_sched_op = 29, SHUTDOWN_crash = 3;
     private const ulong SCHEDOP_remote_shutdown = 4;

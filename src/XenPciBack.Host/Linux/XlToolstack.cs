@@ -1,5 +1,3 @@
-using System.ComponentModel;
-using System.Diagnostics;
 using XenPciBack.Protocol;
 
 namespace XenPciBack.Host.Linux;
@@ -23,27 +21,20 @@ public sealed class XlToolstack : IToolstack
     /// <returns>null, or what xl said when it failed.</returns>
     public static Task<string?> UnhideAsync(HostBdf device) => RunAsync("pci-assignable-remove", "-r", device.ToString());
 
-    private static async Task<string?> RunAsync(string command, params string[] arguments)
+    public async Task<IReadOnlySet<DomainId>> EndedAsync()
     {
-        using var patience = new CancellationTokenSource(Patience);
-        try
-        {
-            using var xl = Process.Start(new ProcessStartInfo("xl", [command, .. arguments]) { RedirectStandardError = true })!;
-            try
-            {
-                var said = await xl.StandardError.ReadToEndAsync(patience.Token).ConfigureAwait(false);
-                await xl.WaitForExitAsync(patience.Token).ConfigureAwait(false);
-                return xl.ExitCode == 0 ? null : $"xl {command} ended with {xl.ExitCode}: {said.Trim()}";
-            }
-            catch (OperationCanceledException)
-            {
-                xl.Kill();
-                return $"xl {command} was not done within {Patience.TotalSeconds} s";
-            }
-        }
-        catch (Win32Exception e)
-        {
-            return $"xl cannot be started: {e.Message}";
-        }
+        var (output, fault) = await HostCommand.RunAsync(Patience, "xl", "list").ConfigureAwait(false);
+        return fault is null ? EndedIn(output) : throw new IOException(fault);
     }
+
+    /// <summary>
+    /// After a line with headings, one for each domain: a name, which may have spaces, domain id, MiB of memory, VCPUs, a place for each of the
+    /// states running, blocked, paused, shut down, crashed and dying with its letter or a dash, and seconds of processor time.
+    /// </summary>
+    internal static IReadOnlySet<DomainId> EndedIn(string listing) => listing.Split('\n').Skip(1)
+        .Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        .Where(fields => fields.Length >= 6 && fields[^2].AsSpan().IndexOfAny('s', 'c', 'd') >= 0)
+        .SelectMany(fields => DomainId.TryParse(fields[^5], out var domain) ? [domain] : Array.Empty<DomainId>()).ToHashSet();
+
+    private static async Task<string?> RunAsync(params string[] arguments) => (await HostCommand.RunAsync(Patience, "xl", arguments).ConfigureAwait(false)).Fault;
 }

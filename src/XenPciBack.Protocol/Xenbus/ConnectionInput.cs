@@ -8,7 +8,11 @@ public abstract record ConnectionInput
     private ConnectionInput() { }
 
     /// <summary>Both directories were read. null: the directory does not exist.</summary>
-    public sealed record Observed(BackendNodes? Backend, FrontendNodes? Frontend) : ConnectionInput;
+    public sealed record Observed(BackendNodes? Backend, FrontendNodes? Frontend) : ConnectionInput
+    {
+        /// <summary>Besides there being no backend directory, xenstored has never heard of the guest's domain, or not any more.</summary>
+        public bool IsDomainUnknown { get; init; }
+    }
 
     /// <summary>Outcome of <see cref="ConnectionEffect.OpenDevice"/>.</summary>
     public sealed record DeviceOpened(SlotCandidate Device) : ConnectionInput;
@@ -25,4 +29,10 @@ public abstract record ConnectionInput
 
     /// <summary>The frontend did not answer a change of devices in time (<see cref="GuestConnection.AwaitsFrontend"/>).</summary>
     public sealed record FrontendSilent : ConnectionInput;
+
+    /// <summary>The frontend has been Closed for a while (<see cref="GuestConnection.AwaitsReopening"/>).</summary>
+    public sealed record Reopen : ConnectionInput;
+
+    /// <summary>The guest runs no more; its toolstack is about to take it down.</summary>
+    public sealed record GuestEnded : ConnectionInput;
 }

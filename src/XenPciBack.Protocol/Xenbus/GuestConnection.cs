@@ -16,6 +16,8 @@ namespace XenPciBack.Protocol.Xenbus;
 ///   (the same without the frontend, if it stays silent)      Reconfigured --frontend Connected--> Connected
 ///   any --frontend Closing--> Closing      any --frontend Closed--> Closed      any --error--> error node, Closing
 ///   any --frontend gone, or Closed and not online--> every device released
+///   Closed --frontend back, or Closed for a while--> Initialised, with the devices it had
+///   any --guest ended--> Connected, for the toolstack alone: libxl touches no device of a backend in another state
 /// </code>
 /// It is level-triggered: each time something has changed, both directories are read whole, and <see cref="Step"/> compares
 /// them with what has been done. Nothing depends on seeing every single change. While effects are being performed no
@@ -62,6 +64,18 @@ public sealed record GuestConnection
     /// </summary>
     public bool AwaitsFrontend { get; private init; }
 
+    /// <summary>
+    /// The frontend has closed and the toolstack has not: a driver may be bound to it again. If it stays Closed for a while, say so with
+    /// <see cref="ConnectionInput.Reopen"/>: Linux's gives up at once where it finds a backend that is Closed, Mini-OS's waits until
+    /// it has seen that.
+    /// </summary>
+    public bool AwaitsReopening { get; private init; }
+
+    // Offered again to a frontend that is Closed.
+    private bool IsReopened { get; init; }
+
+    private bool IsGuestEnded { get; init; }
+
     // It stayed silent: the toolstack's change is carried out without it.
     private bool IsFrontendSilent { get; init; }
 
@@ -75,10 +89,12 @@ public sealed record GuestConnection
         DeviceOpened(var device) => PlaceDevice(device),
         DeviceRefused(_, var reason) => Fail(Errnos.EINVAL, reason),
         Connected when State == XenbusState.Initialised =>
-            (this with { IsConnected = true, State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
+            (this with { IsConnected = true, IsReopened = false, State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
         Connected => (this with { IsConnected = true }, Nothing),
         ConnectRefused(var errno, var reason) => Fail(errno, reason),
         FrontendSilent => (this with { IsFrontendSilent = AwaitsFrontend }, Nothing),
+        ConnectionInput.Reopen => AwaitsReopening ? Reopen() : (this, Nothing),
+        GuestEnded => (this with { IsGuestEnded = State != XenbusState.Unknown }, Nothing),
         _ => throw new ArgumentOutOfRangeException(nameof(input), input, "unknown input"),
     };
 
@@ -90,32 +106,60 @@ public sealed record GuestConnection
             return node switch
             {
                 XenbusState.Initialising => Begin(backend, frontend),
+                XenbusState.Closed when MayReopen(backend, frontend) => Adopt(node, backend, frontend),
                 XenbusState.Unknown or XenbusState.Closing or XenbusState.Closed => (this, Nothing),
                 _ => Adopt(node, backend, frontend),
             };
         // The toolstack has made the directory anew: what we had is over.
         if (node == XenbusState.Initialising) return LetGo();
 
-        var frontendState = XenbusStates.Parse(frontend?.State);
-        return frontendState switch
+        return XenbusStates.Parse(frontend?.State) switch
         {
             XenbusState.Unknown => LetGo(StateChange(XenbusState.Closed)),
+            _ when IsGuestEnded => FollowToolstack(node, backend, frontend!),
             XenbusState.Closing => Disconnect(State is XenbusState.Closed ? XenbusState.Closed : XenbusState.Closing),
             XenbusState.Closed when backend.Online != "1" => LetGo(StateChange(XenbusState.Closed)),
-            XenbusState.Closed => Disconnect(XenbusState.Closed),
-            _ => State switch
-            {
-                XenbusState.InitWait => ExportAll(backend),
-                XenbusState.Initialised when node == XenbusState.Initialised => ChangeDevices(backend, XenbusState.Initialised, frontend!),
-                XenbusState.Connected when node == XenbusState.Reconfiguring => frontendState == XenbusState.Reconfiguring || IsFrontendSilent
-                    ? (this with { AwaitsFrontend = false, IsFrontendSilent = false }).ChangeDevices(backend, XenbusState.Reconfigured, frontend!)
-                    : (this with { AwaitsFrontend = true }, Nothing),
-                XenbusState.Reconfigured when frontendState == XenbusState.Connected =>
-                    (this with { State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
-                _ => (this, Nothing),
-            },
+            XenbusState.Closed when !IsReopened => AwaitReopening(backend, frontend),
+            var frontendState => Follow(node, backend, frontendState, frontend!),
         };
     }
+
+    private Result Follow(XenbusState node, BackendNodes backend, XenbusState frontendState, FrontendNodes frontend) => State switch
+    {
+        XenbusState.InitWait => ExportAll(backend),
+        XenbusState.Initialised when node == XenbusState.Initialised => ChangeDevices(backend, XenbusState.Initialised, frontend),
+        XenbusState.Connected when node == XenbusState.Reconfiguring => frontendState == XenbusState.Reconfiguring || IsFrontendSilent
+            ? (this with { AwaitsFrontend = false, IsFrontendSilent = false }).ChangeDevices(backend, XenbusState.Reconfigured, frontend)
+            : (this with { AwaitsFrontend = true }, Nothing),
+        XenbusState.Reconfigured when frontendState == XenbusState.Connected =>
+            (this with { State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
+        XenbusState.Closed when AwaitsReopening => Reopen(),
+        _ => (this, Nothing),
+    };
+
+    /// <summary>Nobody is left but the toolstack: libxl waits for Connected before and after each device it takes away.</summary>
+    private Result FollowToolstack(XenbusState node, BackendNodes backend, FrontendNodes frontend)
+    {
+        if (backend.Online != "1") return LetGo(StateChange(XenbusState.Closed));
+        if (State == XenbusState.Connected && node == XenbusState.Reconfiguring)
+            return (this with { AwaitsFrontend = false, IsFrontendSilent = false }).ChangeDevices(backend, XenbusState.Reconfigured, frontend);
+        return State == XenbusState.Connected ? (this, Nothing)
+            : (this with { State = XenbusState.Connected, AwaitsReopening = false, IsReopened = false }, StateChange(XenbusState.Connected));
+    }
+
+    private Result AwaitReopening(BackendNodes backend, FrontendNodes? frontend)
+    {
+        var (next, effects) = Disconnect(XenbusState.Closed);
+        return (next with { AwaitsReopening = MayReopen(backend, frontend) }, effects);
+    }
+
+    // With every device that the toolstack has given it, and none that was refused.
+    private static bool MayReopen(BackendNodes backend, FrontendNodes? frontend) =>
+        XenbusStates.Parse(frontend?.State) != XenbusState.Unknown && backend.Online == "1" && !backend.Devices.IsEmpty
+        && backend.Devices.All(entry => XenbusStates.Parse(entry.State) == XenbusState.Initialised && entry.VirtualDevice is not null);
+
+    private Result Reopen() =>
+        (this with { State = XenbusState.Initialised, AwaitsReopening = false, IsReopened = true }, StateChange(XenbusState.Initialised));
 
     private Result Begin(BackendNodes backend, FrontendNodes? frontend)
     {
@@ -150,7 +194,7 @@ public sealed record GuestConnection
             State = state, AfterOpening = state, Opening = exports.ToImmutable(), Slots = VirtualSlots.Empty(topology),
             PublishedRoots = [.. backend.Roots.SelectMany(text => PciRoot.TryParse(text, out var root) ? [root] : Array.Empty<PciRoot>())],
         };
-        if (state == XenbusState.Initialised) return adopted.OpenAll([]);
+        if (state is XenbusState.Initialised or XenbusState.Closed) return adopted.OpenAll([]);
         return ReadHandshake(frontend, out var connect) is { } fault
             ? Fail(fault.Errno, fault.Text)
             : (adopted with { Adoption = connect }).OpenAll([]);
@@ -282,7 +326,7 @@ public sealed record GuestConnection
         var effects = Nothing;
         if (IsConnected) effects = effects.Add(new Disconnect());
         if (State != state) effects = effects.AddRange(StateChange(state));
-        return (this with { IsConnected = false, State = state }, effects);
+        return (this with { IsConnected = false, IsReopened = false, AwaitsReopening = false, State = state }, effects);
     }
 
     private Result LetGo(params ImmutableArray<ConnectionEffect> last)

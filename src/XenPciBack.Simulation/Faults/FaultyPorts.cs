@@ -43,6 +43,8 @@ internal static class FaultyPorts
             using (process.Alive()) return new EventChannel(channels.Bind(domain, remotePort, onEvent), domain, process);
         }
 
+        public Task ComeRoundAsync() => channels.ComeRoundAsync();
+
         public void Dispose() => channels.Dispose();
     }
 
@@ -74,6 +76,8 @@ internal static class FaultyPorts
             if (process.Meet(FaultPoint.DomainCrash, domain) is not 0 and var errno) return errno;
             using (process.Alive()) return hypervisor.Crash(domain);
         }
+
+        public bool IsAlive(DomainId domain) => hypervisor.IsAlive(domain);
 
         public void Dispose() => hypervisor.Dispose();
     }
@@ -201,6 +205,8 @@ internal static class FaultyPorts
     {
         public Task<string?> DetachAsync(DomainId guest, HostBdf device) =>
             process.Meet(FaultPoint.DeviceDetach, guest, device) is not 0 and var errno ? Task.FromResult<string?>($"xl pci-detach: {Errnos.Name(errno)}") : toolstack.DetachAsync(guest, device);
+
+        public Task<IReadOnlySet<DomainId>> EndedAsync() => toolstack.EndedAsync();
     }
 
     private sealed class DeviceRecords(IDeviceRecords records, DaemonProcess process) : IDeviceRecords

@@ -90,6 +90,16 @@ public sealed partial class SimulatedFrontend : IAsyncDisposable
     /// <summary>The guest shuts down in good order: Closing.</summary>
     public Task CloseAsync() => WriteStateAsync(Closing);
 
+    /// <summary>The driver is unbound in a guest that goes on: the devices are gone, Closed.</summary>
+    public Task UnbindAsync() => DropAllAsync();
+
+    /// <summary>The driver is bound again. Where it finds a backend that is Closed it gives up at once, as Linux's does.</summary>
+    public async Task BindAsync()
+    {
+        await PublishAsync().ConfigureAwait(false);
+        Wake();
+    }
+
     /// <summary>Writes any state, whatever the protocol says. Nothing is written once the directory is gone.</summary>
     public async Task WriteStateAsync(int state)
     {

@@ -13,7 +13,7 @@ public sealed class SimulatedEventChannels : IEventChannels
 {
     private readonly GuestPorts _ports;
     private readonly ConcurrentDictionary<EventChannel, bool> _channels = new();
-    private readonly BlockingCollection<EventChannel> _deliveries = [];
+    private readonly BlockingCollection<Action> _deliveries = [];
     private readonly Thread _reader;
 
     public SimulatedEventChannels(GuestPorts ports)
@@ -39,6 +39,13 @@ public sealed class SimulatedEventChannels : IEventChannels
         return channel;
     }
 
+    public Task ComeRoundAsync()
+    {
+        var round = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _deliveries.Add(round.SetResult);
+        return round.Task;
+    }
+
     /// <summary>Stops the reader and unbinds every port. Waits for a callback in progress unless called from one.</summary>
     public void Dispose()
     {
@@ -49,11 +56,11 @@ public sealed class SimulatedEventChannels : IEventChannels
 
     private void ReadEvents()
     {
-        foreach (var channel in _deliveries.GetConsumingEnumerable())
+        foreach (var deliver in _deliveries.GetConsumingEnumerable())
         {
             try
             {
-                channel.Run();
+                deliver();
             }
 #pragma warning disable CA1031 // One guest's faulty callback must not stop the events of all the others.
             catch (Exception fault)
@@ -68,7 +75,7 @@ public sealed class SimulatedEventChannels : IEventChannels
     {
         try
         {
-            _deliveries.Add(channel);
+            _deliveries.Add(channel.Run);
         }
         catch (InvalidOperationException)
         {

@@ -70,6 +70,11 @@ public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPa
         await store.RemoveAsync(AssignmentOf(device)).ConfigureAwait(false);
     }
 
+    /// <summary>Whom <see cref="EndedAsync"/> tells of.</summary>
+    public Func<IEnumerable<DomainId>> Ended { get; init; } = () => [];
+
+    public Task<IReadOnlySet<DomainId>> EndedAsync() => Task.FromResult<IReadOnlySet<DomainId>>(Ended().ToHashSet());
+
     async Task<string?> IToolstack.DetachAsync(DomainId guest, HostBdf device)
     {
         try

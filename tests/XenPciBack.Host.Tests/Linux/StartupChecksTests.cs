@@ -19,7 +19,6 @@ public sealed class StartupChecksTests : IDisposable
     [InlineData("/proc/xen/capabilities", "", 69, "not running in dom0")]
     [InlineData("/sys/kernel/security/lockdown", "none [integrity] confidentiality", 77, "locked down (integrity")]
     [InlineData("/sys/kernel/security/lockdown", "none integrity [confidentiality]", 77, "locked down (confidentiality")]
-    [InlineData("/sys/bus/xen-backend/drivers_autoprobe", "1", 69, "echo 0 > /sys/bus/xen-backend/drivers_autoprobe")]
     public void A_wrong_value_is_reported_with_what_to_do(string file, string value, int exitCode, string message)
     {
         _root.With(file, value + "\n");
@@ -39,21 +38,19 @@ public sealed class StartupChecksTests : IDisposable
         AssertReported(69, message);
     }
 
-    [Theory]
-    [InlineData("/sys/kernel/security/lockdown")]
-    [InlineData("/sys/bus/xen-backend/drivers_autoprobe")]
-    public void A_kernel_without_the_feature_is_no_problem(string file)
+    [Fact]
+    public void A_kernel_that_knows_no_lockdown_is_no_problem()
     {
-        _root.Without(file);
-        Assert.DoesNotContain(Problems(), p => p.Message.Contains(file, StringComparison.Ordinal));
+        _root.Without("/sys/kernel/security/lockdown");
+        Assert.DoesNotContain(Problems(), p => p.Message.Contains("lockdown", StringComparison.Ordinal));
     }
 
     [Fact]
     public void All_problems_are_reported_at_once()
     {
-        _root.Without("/dev/xen/evtchn").With("/sys/bus/xen-backend/drivers_autoprobe", "1\n");
+        _root.Without("/dev/xen/evtchn").Without("/dev/xen/gntdev");
         AssertReported(69, "modprobe xen-evtchn");
-        AssertReported(69, "drivers_autoprobe is 1");
+        AssertReported(69, "modprobe xen-gntdev");
     }
 
     [Fact]

@@ -135,6 +135,17 @@ public class GuestConnectionTests
 
         public void TellFrontendIsSilent() => Feed(new ConnectionInput.FrontendSilent());
 
+        public void TellFrontendIsClosedForLong() => Feed(new ConnectionInput.Reopen());
+
+        public void TellGuestHasEnded() => Feed(new ConnectionInput.GuestEnded());
+
+        public Store ClosedByItsFrontend()
+        {
+            ConnectedGuest().Frontend["state"] = "6";
+            Assert.Equal("disconnect, state=6", Run());
+            return this;
+        }
+
         public Store ConnectedGuest()
         {
             Handshake();
@@ -340,6 +351,75 @@ public class GuestConnectionTests
     }
 
     [Fact]
+    public void A_connection_that_its_frontend_has_closed_is_offered_again_after_a_while_and_a_driver_bound_again_finds_it()
+    {
+        _store.ClosedByItsFrontend();
+        Assert.True(_store.Connection.AwaitsReopening);
+        _store.TellFrontendIsClosedForLong();
+        Assert.Equal(("3", false), (_store.Backend["state"], _store.Connection.AwaitsReopening));
+        Assert.Equal("", _store.Run());
+        Assert.Equal("connect 9 13, state=4", _store.Handshake(reference: "9", port: "13").Run());
+        Assert.Equal(["0000:03:00.0"], _store.Connection.Slots.Members.Select(member => $"{member.Host}"));
+    }
+
+    [Fact]
+    public void A_frontend_that_comes_back_at_once_is_not_kept_waiting()
+    {
+        _store.ClosedByItsFrontend().Frontend["state"] = "1";
+        Assert.Equal("state=3", _store.Run());
+        Assert.Equal("connect 8 12, state=4", _store.Handshake().Run());
+    }
+
+    [Fact]
+    public void A_frontend_that_closes_once_more_is_let_go_and_offered_the_connection_once_more()
+    {
+        _store.ClosedByItsFrontend().TellFrontendIsClosedForLong();
+        _store.Handshake().Run();
+        _store.Frontend["state"] = "6";
+        Assert.Equal("disconnect, state=6", _store.Run());
+        Assert.True(_store.Connection.AwaitsReopening);
+    }
+
+    [Fact]
+    public void A_guest_that_was_refused_a_device_is_not_offered_the_rest()
+    {
+        _store.Unavailable.Add("0000:03:00.0");
+        _store.Run();
+        _store.Frontend["state"] = "6";
+        Assert.Equal("state=6", _store.Run());
+        Assert.False(_store.Connection.AwaitsReopening);
+    }
+
+    [Fact]
+    public void A_connection_that_was_closed_under_an_earlier_daemon_is_taken_up_and_offered_again()
+    {
+        _store.ClosedByItsFrontend().RestartDaemon();
+        Assert.Equal("open 0000:03:00.0", _store.Run());
+        _store.TellFrontendIsClosedForLong();
+        Assert.Equal("connect 8 12, state=4", _store.Handshake().Run());
+    }
+
+    [Fact]
+    public void When_a_guest_has_shut_down_its_toolstack_finds_the_backend_connected_and_gets_every_device_at_once()
+    {
+        _store.ClosedByItsFrontend().TellGuestHasEnded();
+        Assert.Equal("state=4", _store.Run());
+        _store.With("state-0", "5").With("state", "7");
+        Assert.Equal("release 0000:03:00.0, state=8, state=4", _store.Run());
+        _store.With("online", "0").With("state", "5");
+        Assert.Equal("state=6", _store.Run());
+    }
+
+    [Fact]
+    public void When_a_guest_has_crashed_nobody_waits_for_its_frontend()
+    {
+        _store.ConnectedGuest().TellGuestHasEnded();
+        Assert.Equal("", _store.Run());
+        _store.With("state-0", "5").With("state", "7");
+        Assert.Equal("release 0000:03:00.0, state=8, state=4", _store.Run());
+    }
+
+    [Fact]
     public void Destroying_the_guest_releases_everything_and_writes_nothing_into_a_vanished_directory()
     {
         _store.ConnectedGuest();
@@ -383,12 +463,14 @@ public class GuestConnectionTests
 
     [Fact]
     public void Whatever_the_two_sides_write_the_machine_comes_to_rest_and_never_serves_an_unmapped_page() =>
-        Gen.Select(Gen.Int[0, 8], Gen.Int[0, 8], Gen.Int[0, 8], Gen.Bool, Gen.Bool, Gen.Int[0, 3].Select(i => new[] { "7", "6", "", "x" }[i])).Array[1, 12].Sample(steps =>
+        Gen.Select(Gen.Int[0, 8], Gen.Int[0, 8], Gen.Int[0, 8], Gen.Bool, Gen.Bool, Gen.Int[0, 3].Select(i => new[] { "7", "6", "", "x" }[i]), Gen.Int[0, 8]).Array[1, 12].Sample(steps =>
         {
             var store = new Store();
-            foreach (var (own, frontend, sub, online, exists, magic) in steps)
+            foreach (var (own, frontend, sub, online, exists, magic, told) in steps)
             {
                 store.Run();
+                if (told == 0) store.TellFrontendIsClosedForLong();
+                if (told == 1) store.TellGuestHasEnded();
                 if (own != 0) store.With("state", own.ToString());
                 store.With("state-0", sub.ToString()).With("online", online ? "1" : "0");
                 store.Handshake(magic: magic).Frontend["state"] = frontend.ToString();
