@@ -253,8 +253,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         if (_host.Pci.KernelBackendServes(directory.Guest, directory.DeviceId))
         {
             _leftAlone.Add(directory);
-            _log.Warning("Guest {DomId} is served by the kernel's xen-pciback and left to it; to serve it here: echo pci-{DomId}-{DeviceId} > /sys/bus/xen-backend/drivers/xen-pciback/unbind, then restart the guest",
-                directory.Guest, directory.Guest, directory.DeviceId);
+            _log.Warning("Guest {DomId} is served by the kernel's xen-pciback and left to it; to serve it here: xenpciback take {DomId}", directory.Guest, directory.Guest);
             return;
         }
         var errors = _unsettled.Values.Where(act => act.Guest == directory.Guest).ToImmutableArray();

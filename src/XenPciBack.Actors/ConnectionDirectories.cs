@@ -17,15 +17,7 @@ internal sealed class ConnectionDirectories(XenStoreClient client, DomainId back
     {
         _changes ??= await client.WatchAsync(_root, onChange).ConfigureAwait(false);
         _changes.Accept();
-        var found = new List<BackendDirectory>();
-        foreach (var guestName in await client.ListAsync(_root).ConfigureAwait(false) ?? [])
-        {
-            if (!DomainId.TryParse(guestName, out var guest)) continue;
-            foreach (var deviceName in await client.ListAsync(_root / guestName).ConfigureAwait(false) ?? [])
-                if (int.TryParse(deviceName, NumberStyles.None, CultureInfo.InvariantCulture, out var deviceId))
-                    found.Add(new BackendDirectory(backend, guest, deviceId));
-        }
-        return found;
+        return await GuestDevices.ListDirectoriesAsync(client, backend).ConfigureAwait(false);
     }
 
     /// <summary>

@@ -6,6 +6,9 @@ internal static class ExitCode
     public const int Success = 0;
     public const int Failure = 1;
 
+    /// <summary>The daemon was drained: nothing is to start it again by itself. The unit in config/systemd knows this number.</summary>
+    public const int Drained = 3;
+
     /// <summary>EX_UNAVAILABLE: something the daemon needs is not there.</summary>
     public const int Unavailable = 69;
 

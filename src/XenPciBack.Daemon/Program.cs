@@ -16,7 +16,10 @@ var root = new RootCommand("xenpciback - the PCI backend of a Xen host as a daem
     QuarantineCommand.Create(),
     HideCommands.Hide(),
     HideCommands.Unhide(),
+    HideCommands.List(),
+    TakeCommand.Create(),
     HandoverCommand.Create(),
+    DrainCommand.Create(),
     FaultCommand.Create(),
 };
 

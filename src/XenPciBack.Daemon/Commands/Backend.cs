@@ -18,8 +18,9 @@ internal static class Backend
 {
     /// <param name="faults">Null on a real host.</param>
     /// <param name="handover">Null where no other daemon can take over.</param>
+    /// <param name="drain">Null where there is no toolstack of the host's.</param>
     /// <param name="turn">Done when this daemon serves the guests; null: from the start.</param>
-    public static IHost Build(DaemonSettings settings, XenHost host, XenStoreClient client, FaultInjector? faults = null, Handover? handover = null, Task? turn = null)
+    public static IHost Build(DaemonSettings settings, XenHost host, XenStoreClient client, FaultInjector? faults = null, Handover? handover = null, Drain? drain = null, Task? turn = null)
     {
         var quarantine = new Quarantine(host.LastingRecords);
         var builder = Microsoft.Extensions.Hosting.Host.CreateEmptyApplicationBuilder(null);
@@ -34,7 +35,7 @@ internal static class Backend
             })
             .AddPciBackend(client, host, quarantine, settings.Backend, standsBy: turn is not null)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
-        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, turn ?? Task.CompletedTask, services.GetRequiredService<IRequiredActor<PciBackend>>()));
+        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, drain, turn ?? Task.CompletedTask, services.GetRequiredService<IRequiredActor<PciBackend>>()));
         client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message);
         client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
         return builder.Build();

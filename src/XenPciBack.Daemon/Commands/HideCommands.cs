@@ -1,14 +1,20 @@
 using System.CommandLine;
 using Serilog;
+using XenPciBack.Actors;
+using XenPciBack.Daemon.Configuration;
 using XenPciBack.Host.Linux;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Hiding;
+using XenPciBack.XenStore;
 
 namespace XenPciBack.Daemon.Commands;
 
-/// <summary><c>xenpciback hide</c> and <c>unhide</c>: which devices are the guests', and which the host's.</summary>
+/// <summary><c>xenpciback hide</c>, <c>unhide</c> and <c>list</c>: which devices are the guests', and which the host's.</summary>
 internal static class HideCommands
 {
+    // PCI Code and ID Assignment Specification: base class 06h.
+    private const int BridgeClass = 0x06;
+
     public static Command Hide()
     {
         var devices = Devices();
@@ -26,6 +32,14 @@ internal static class HideCommands
         var devices = Devices();
         var command = new Command("unhide", "Give devices back to the host's drivers that had them (xl pci-assignable-remove -r)") { devices };
         command.SetAction((parse, _) => ForEachAsync(parse.GetValue(devices)!, UnhideAsync));
+        return command;
+    }
+
+    public static Command List()
+    {
+        var config = ControlOptions.Config();
+        var command = new Command("list", "The host's devices, but for bridges: which are set aside for guests, who has them, and what the host itself uses") { config };
+        command.SetAction((parse, stop) => ListAsync(SettingsReader.Load(parse.GetValue(config)), stop));
         return command;
     }
 
@@ -56,6 +70,25 @@ internal static class HideCommands
             else if (await XlToolstack.HideAsync(device) is { } failure) Log.Error("{Bdf} cannot be hidden: {Failure}", device, failure);
             else Log.Information("{Bdf} is hidden from the host", device);
         }
+    }
+
+    private static async Task<int> ListAsync(DaemonSettings settings, CancellationToken stop)
+    {
+        await using var store = await XenStoreClient.ConnectAsync(settings.XenStoreEndpoint, settings.XenStore, stop);
+        var given = (await GuestDevices.ListAsync(store, settings.Backend.Domain)).ToLookup(device => device.Device);
+        var quarantine = new Quarantine(LinuxXenHost.OpenLastingRecords()).Devices.ToLookup(quarantined => quarantined.Device);
+        var (host, use) = (new SysfsPciHost(), new HostUse());
+        foreach (var device in host.Functions)
+        {
+            if (host.IdentityOf(device) is not { } identity || identity.Class >> 16 == BridgeClass) continue;
+            var driver = host.DriverOf(device);
+            var state = given[device].FirstOrDefault() is { } guest ? $"guest {guest.Guest}"
+                : quarantine[device].FirstOrDefault() is { } quarantined ? $"in quarantine since {quarantined.Since:u}"
+                : driver == SysfsPciHost.StubDriver ? "hidden, for guests"
+                : driver is null ? "no driver" : $"driver {driver}";
+            Console.WriteLine($"{device}  {identity.Class >> 8:x4}  {identity.Vendor:x4}:{identity.Device:x4}  {string.Join("; ", [state, .. use.Of(device)])}");
+        }
+        return ExitCode.Success;
     }
 
     private static Argument<string[]> Devices() => new("BDF") { Description = "Devices, ssss:bb:dd.f", Arity = ArgumentArity.OneOrMore };

@@ -41,11 +41,12 @@ internal static class RunCommand
         var service = Service.OfThisProcess();
         var turn = new Turn(Path.GetDirectoryName(settings.ControlSocket)!);
         var handover = new Handover(() => turn.Next);
+        var drain = new Drain(client, host, settings.Backend.Domain, () => turn.Next);
         var serving = turn.TryTake();
         var comes = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var bus = new XenBackendBus();
         if (serving is not null) await TakeBusAsync(bus);
-        using var backend = Backend.Build(settings, host, client, handover: handover, turn: serving is null ? comes.Task : null);
+        using var backend = Backend.Build(settings, host, client, handover: handover, drain: drain, turn: serving is null ? comes.Task : null);
         await backend.StartAsync(CancellationToken.None);
         var supervisor = await backend.Services.GetRequiredService<IRequiredActor<PciBackend>>().GetAsync(CancellationToken.None);
         using var unwatched = CancellationTokenSource.CreateLinkedTokenSource(stop);
@@ -63,7 +64,7 @@ internal static class RunCommand
                 service.Ready("Serving the guests of this host");
                 await HideCommands.HideAtStartAsync(settings.Hide);
             }
-            await handover.WantedAsync(stop);
+            await Task.WhenAny(handover.WantedAsync(stop), drain.DoneAsync(stop));
             service.Stopping();
             await unwatched.CancelAsync();
             await watched;
@@ -79,7 +80,7 @@ internal static class RunCommand
         }
         await backend.StopAsync(CancellationToken.None);
         Log.Information("xenpciback has stopped");
-        return ExitCode.Success;
+        return drain.IsDone ? ExitCode.Drained : ExitCode.Success;
     }
 
     private static async Task TakeBusAsync(XenBackendBus bus)

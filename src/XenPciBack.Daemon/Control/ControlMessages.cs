@@ -13,7 +13,9 @@ namespace XenPciBack.Daemon.Control;
 /// <param name="ClearQuarantine">A device that guests may be given again.</param>
 /// <param name="Fault">The name of a fault that is to happen; only the demo can do that.</param>
 /// <param name="HandOver">true: the daemon that stands by is to take over.</param>
-internal sealed record ControlRequest(string? Trace = null, bool? ListQuarantine = null, HostBdf? ClearQuarantine = null, string? Fault = null, bool? HandOver = null);
+/// <param name="Drain">true: the guests are to give their devices back, and the daemon is to end.</param>
+internal sealed record ControlRequest(string? Trace = null, bool? ListQuarantine = null, HostBdf? ClearQuarantine = null, string? Fault = null, bool? HandOver = null,
+    bool? Drain = null);
 
 /// <summary>One line of the daemon's answer, and of a recording; exactly one of these is there.</summary>
 /// <param name="Error">Why there will be nothing: the connection ends.</param>
@@ -21,9 +23,10 @@ internal sealed record ControlRequest(string? Trace = null, bool? ListQuarantine
 /// <param name="Quarantined">What is in quarantine, after the request.</param>
 /// <param name="Injected">The fault that was asked for, and whom it concerns.</param>
 /// <param name="HandedOverTo">The process that serves the guests from now on.</param>
+/// <param name="Drained">A line for each device that its guest has given back; the daemon ends.</param>
 internal sealed record ControlAnswer(
     string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null, IReadOnlyList<QuarantinedDevice>? Quarantined = null, string? Injected = null,
-    int? HandedOverTo = null);
+    int? HandedOverTo = null, IReadOnlyList<string>? Drained = null);
 
 /// <summary>A device of a guest, as it was then.</summary>
 internal sealed record TracedDevice(int Guest, DeviceDescription Description);

@@ -19,7 +19,7 @@ internal delegate Task<(string? Injected, string? Error)> FaultInjector(string n
 /// The daemon's Unix socket for its own command line, open to its owner (root) only. A client sends one line of JSON and gets
 /// lines of JSON until one side closes.
 /// </summary>
-internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, Handover? handover, Task turn, IRequiredActor<PciBackend> backend) : BackgroundService
+internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, Handover? handover, Drain? drain, Task turn, IRequiredActor<PciBackend> backend) : BackgroundService
 {
     // Longer than any request there is.
     private const int LongestRequest = 4096;
@@ -89,6 +89,7 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
             { Fault: { } fault } => SendAsync(stream, await InjectAsync(fault).ConfigureAwait(false), stop),
             // By then this daemon is ending.
             { HandOver: true } => SendAsync(stream, await HandOverAsync().ConfigureAwait(false), CancellationToken.None),
+            { Drain: true } => DrainAsync(stream, stop),
             _ => SendAsync(stream, new ControlAnswer("this daemon does not know the request; is the command of another version?"), stop),
         }).ConfigureAwait(false);
     }
@@ -101,6 +102,24 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
         handover is null ? new ControlAnswer("the demo has nobody to hand over to")
         : await handover.AskAsync().ConfigureAwait(false) is { } process ? new ControlAnswer(HandedOverTo: process)
         : new ControlAnswer("nobody stands by; start the daemon that is to take over with xenpciback run, and wait until it says that it stands by");
+
+    private async Task DrainAsync(Stream stream, CancellationToken stop)
+    {
+        if (drain is null)
+        {
+            await SendAsync(stream, new ControlAnswer("the demo ends with Ctrl-C"), stop).ConfigureAwait(false);
+            return;
+        }
+        var (devices, refusal) = await drain.AskAsync().ConfigureAwait(false);
+        try
+        {
+            await SendAsync(stream, refusal is null ? new ControlAnswer(Drained: devices) : new ControlAnswer(refusal), stop).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (refusal is null) drain.End();
+        }
+    }
 
     private ControlAnswer Quarantined(HostBdf? clear)
     {

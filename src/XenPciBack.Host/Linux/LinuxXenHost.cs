@@ -28,7 +28,7 @@ public static class LinuxXenHost
             {
                 Toolstack = new XlToolstack(),
                 DeviceRecords = new MappedDeviceRecords($"{root.TrimEnd('/')}/run/xenpciback/devices"),
-                LastingRecords = new FileRecords($"{root.TrimEnd('/')}/var/lib/xenpciback/quarantine"),
+                LastingRecords = OpenLastingRecords(root),
             };
         }
         catch (HostCallException e)
@@ -37,4 +37,7 @@ public static class LinuxXenHost
             throw new HostUnavailableException($"{e.Message}. The device is there but does not work; see the kernel log (dmesg)", ExitSystemError);
         }
     }
+
+    /// <summary>The quarantine's records; no Xen is needed to look at them.</summary>
+    public static IRecords OpenLastingRecords(string root = "/") => new FileRecords($"{root.TrimEnd('/')}/var/lib/xenpciback/quarantine");
 }

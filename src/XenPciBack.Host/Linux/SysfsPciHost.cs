@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
+using System.Globalization;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 
@@ -62,6 +63,13 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
 
     /// <summary>The driver that has the function; null if none has.</summary>
     public string? DriverOf(HostBdf bdf) => Path.GetFileName(new FileInfo($"{DirectoryOf(bdf)}/driver").LinkTarget);
+
+    /// <summary>Vendor, device and class code (three bytes: class, subclass, programming interface) as the kernel has read them; null if the function has gone.</summary>
+    public (int Vendor, int Device, int Class)? IdentityOf(HostBdf bdf)
+    {
+        int? Number(string file) => int.TryParse(ReadOrEmpty($"{DirectoryOf(bdf)}/{file}").Trim().TrimStart('0').TrimStart('x'), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var number) ? number : null;
+        return (Number("vendor"), Number("device"), Number("class")) is ({ } vendor, { } device, { } classCode) ? (vendor, device, classCode) : null;
+    }
 
     public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => [.. SysfsPciFunction.BridgesAbove(bdf, DirectoryOf(bdf))];
 

@@ -140,8 +140,8 @@ public sealed class DomainZero
     public async Task StartDaemonAsync(string arguments = "run")
     {
         await RunAsync($"""
-            modprobe xen-pciback && echo 0 > /sys/bus/xen-backend/drivers_autoprobe
-            {DaemonDirectory}/xenpciback {arguments} > {DaemonLog} 2>&1 &
+            modprobe xen-pciback
+            nice -n -10 {DaemonDirectory}/xenpciback {arguments} > {DaemonLog} 2>&1 &
             echo $! > /run/xenpciback.pid
             """);
         await WaitUntilAsync("the daemon to be ready or to end",
@@ -165,6 +165,22 @@ public sealed class DomainZero
         await RunAsync("kill -9 $(< /run/xenpciback.pid)");
         await WaitUntilAsync("the daemon to be gone", "! kill -0 $(< /run/xenpciback.pid) 2> /dev/null");
     }
+
+    /// <summary>Starts one more daemon, which stands by for the one that serves, and waits until it does. It writes to the same log.</summary>
+    public async Task StartStandbyAsync(string arguments = "run")
+    {
+        await RunAsync($"""
+            nice -n -10 {DaemonDirectory}/xenpciback {arguments} >> {DaemonLog} 2>&1 &
+            echo $! > /run/xenpciback.standby.pid
+            """);
+        // Standing by it holds a lock, and has written down who it is.
+        await WaitUntilAsync("the second daemon to stand by or to end",
+            "[ \"$(cat /run/xenpciback/next.lock)\" = \"$(< /run/xenpciback.standby.pid)\" ] || ! kill -0 $(< /run/xenpciback.standby.pid)", TimeSpan.FromMinutes(3));
+        await RunAsync($"kill -0 $(< /run/xenpciback.standby.pid) || {{ echo the second daemon ended; tail -n 40 {DaemonLog}; exit 1; }}");
+    }
+
+    /// <summary>The second daemon's turn has come, or is coming; from now on it is the one that is killed or stopped.</summary>
+    public Task FollowTurnAsync() => RunAsync("mv /run/xenpciback.standby.pid /run/xenpciback.pid");
 
     /// <summary>What the daemon wrote to standard output and standard error since it was started.</summary>
     public Task<string> DaemonLogAsync() => RunAsync($"cat {DaemonLog}");

@@ -161,7 +161,7 @@ public sealed class Guest : IAsyncDisposable
             ramdisk = "/lab/guest.initrd"
             memory = {options.MemoryMiB}
             vcpus = 1
-            extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192{(options.Interactive ? " lab.interactive" : "")}{(options.LoadPcifront ? "" : " lab.no-pcifront")}"
+            extra = "console=hvc0 loglevel=7 iommu=soft swiotlb=8192 sysrq_always_enabled{(options.Interactive ? " lab.interactive" : "")}{(options.LoadPcifront ? "" : " lab.no-pcifront")}"
             pci = [{devices}]
             on_crash = "{options.OnCrash}"
             {options.Configuration}

@@ -1,0 +1,49 @@
+using System.CommandLine;
+using XenPciBack.Actors;
+using XenPciBack.Daemon.Configuration;
+using XenPciBack.Host.Linux;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Daemon.Commands;
+
+/// <summary><c>xenpciback take</c>: a guest that the kernel's backend serves is served by the daemon from now on.</summary>
+internal static class TakeCommand
+{
+    public static Command Create()
+    {
+        var guest = new Argument<string>("GUEST") { Description = "The guest, by domain id or name" };
+        var config = ControlOptions.Config();
+        var command = new Command("take", """
+            Serve a guest that the kernel's xen-pciback serves. The kernel resets a device when it lets go of it, so the guest
+            loses its devices (xl pci-detach) and gets them anew from the daemon (xl pci-attach); it runs on meanwhile.
+            """) { guest, config };
+        command.SetAction((parse, stop) => TakeAsync(SettingsReader.Load(parse.GetValue(config)), parse.GetValue(guest)!, stop));
+        return command;
+    }
+
+    private static async Task<int> TakeAsync(DaemonSettings settings, string guest, CancellationToken stop)
+    {
+        using (var nobodys = new Turn(Path.GetDirectoryName(settings.ControlSocket)!).TryTake())
+            if (nobodys is not null) return ExitCode.Refuse("no daemon serves guests on this host, so nobody would give them their devices again; start it first: xenpciback run", ExitCode.Unavailable);
+
+        await using var store = await XenStoreClient.ConnectAsync(settings.XenStoreEndpoint, settings.XenStore, stop);
+        var devices = (await GuestDevices.ListAsync(store, settings.Backend.Domain)).Where(device => guest == device.GuestName || guest == $"{device.Directory.Guest}").ToList();
+        if (devices is not [var first, ..]) return ExitCode.Refuse($"guest '{guest}' has no devices; expected a domain id or a name", ExitCode.Failure);
+        if (!new SysfsPciHost().KernelBackendServes(first.Directory.Guest, first.Directory.DeviceId))
+            return ExitCode.Refuse($"guest {first.Guest} is not served by the kernel's backend", ExitCode.Failure);
+
+        // All of them first: with the last one the connection to the kernel's backend ends.
+        var toolstack = new XlToolstack();
+        foreach (var device in devices)
+            if (await toolstack.DetachAsync(device.Directory.Guest, device.Device) is { } fault)
+                return ExitCode.Refuse($"guest {device.Guest} keeps {device.Device}: {fault}", ExitCode.Failure);
+        var exitCode = ExitCode.Success;
+        foreach (var device in devices)
+        {
+            if (await XlToolstack.AttachAsync(device.Directory.Guest, device.Device, device.Options) is { } fault)
+                exitCode = ExitCode.Refuse($"guest {device.Guest} does not get {device.Device} again: {fault}", ExitCode.Failure);
+            else Console.WriteLine($"Guest {device.Guest} has {device.Device} from this daemon.");
+        }
+        return exitCode;
+    }
+}

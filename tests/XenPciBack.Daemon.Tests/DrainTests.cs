@@ -1,0 +1,94 @@
+using Akka.Actor;
+using Akka.Configuration;
+using XenPciBack.Actors;
+using XenPciBack.Daemon.Control;
+using XenPciBack.Daemon.Demo;
+using XenPciBack.Host;
+using XenPciBack.Protocol;
+using XenPciBack.Simulation;
+using XenPciBack.XenStore;
+
+namespace XenPciBack.Daemon.Tests;
+
+/// <summary>An operator lets the daemon go for good.</summary>
+public sealed class DrainTests : IAsyncLifetime
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
+    private static readonly BackendSettings Settings = new(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromMilliseconds(200), StoreRetry: TimeSpan.FromMilliseconds(50));
+
+    private readonly TemporaryDirectory _directory = new();
+    private readonly ActorSystem _system = ActorSystem.Create("drain", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlane.Configuration));
+    private SimulatedXenHost _xen = null!;
+    private XenHost _host = null!;
+    private XenStoreClient _client = null!;
+    private int? _next;
+
+    public async Task InitializeAsync()
+    {
+        _xen = await DemoHost.StartAsync(Path.Combine(_directory.Path, "xenstored"));
+        _host = _xen.OpenHost();
+        _client = await XenStoreClient.ConnectAsync(_xen.XenStored.Endpoint);
+        _system.StartPciBackend(_client, _host, new Quarantine(_host.LastingRecords), Settings);
+        foreach (var (name, devices) in DemoHost.Guests) await _xen.CreateGuestAsync(name, devices);
+        using var limit = new CancellationTokenSource(Patience);
+        foreach (var guest in _xen.Guests) await guest.Frontend.WaitUntilConnectedAsync(limit.Token);
+    }
+
+    public async Task DisposeAsync()
+    {
+        await _system.Terminate();
+        await _client.DisposeAsync();
+        _host.Dispose();
+        await _xen.DisposeAsync();
+        _directory.Dispose();
+    }
+
+    private Drain Drain(IToolstack? toolstack = null) => new(_client, toolstack is null ? _host : _host with { Toolstack = toolstack }, DomainId.Zero, () => _next);
+
+    [Fact]
+    public async Task Every_device_is_taken_from_its_guest_and_the_guests_run_on()
+    {
+        var (devices, refusal) = await Drain().AskAsync();
+        Assert.Null(refusal);
+        Assert.Equal(DemoHost.DeviceCount, devices.Count);
+        Assert.Contains("0000:03:00.0 taken away from guest web (1).", devices);
+        Assert.Equal(DemoHost.Guests.Count, _xen.Guests.Count);
+        using var limit = new CancellationTokenSource(Patience);
+        while (_xen.HeldByDom0 != "nothing") await Task.Delay(10, limit.Token);
+    }
+
+    [Fact]
+    public async Task The_daemon_ends_only_after_the_operator_was_told()
+    {
+        var drain = Drain();
+        await drain.AskAsync();
+        Assert.False(drain.IsDone);
+        drain.End();
+        await drain.DoneAsync(CancellationToken.None).WaitAsync(Patience);
+        Assert.True(drain.IsDone);
+    }
+
+    [Fact]
+    public async Task While_another_daemon_stands_by_no_guest_loses_anything()
+    {
+        _next = 4711;
+        var (devices, refusal) = await Drain().AskAsync();
+        Assert.Equal("process 4711 stands by and would serve on; stop it first", refusal);
+        Assert.Empty(devices);
+        Assert.All(_xen.Guests, guest => Assert.NotEmpty(guest.Frontend.Devices));
+    }
+
+    [Fact]
+    public async Task A_guest_that_keeps_a_device_is_named_and_the_daemon_goes_on()
+    {
+        var (_, refusal) = await Drain(new Unwilling()).AskAsync();
+        Assert.Equal("guest web (1) keeps 0000:03:00.0, and this daemon serves on: the guest does not want to", refusal);
+    }
+
+    private sealed class Unwilling : IToolstack
+    {
+        public Task<string?> DetachAsync(DomainId guest, HostBdf device) => Task.FromResult<string?>("the guest does not want to");
+
+        public Task<IReadOnlySet<DomainId>> EndedAsync() => Task.FromResult<IReadOnlySet<DomainId>>(new HashSet<DomainId>());
+    }
+}
