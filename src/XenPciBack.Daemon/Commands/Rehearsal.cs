@@ -27,6 +27,10 @@ internal static class Rehearsal
             using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop);
             patience.CancelAfter(Patience);
             await PlayAsync(settings.Backend, patience.Token);
+            // What it leaves is cleared away while no guest waits. Among it are the timers of Akka's schedulers, which tick until they are collected.
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            GC.Collect();
         }
         catch (Exception e) when (e is not OperationCanceledException || !stop.IsCancellationRequested)
         {

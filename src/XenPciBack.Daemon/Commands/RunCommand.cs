@@ -72,7 +72,6 @@ internal static class RunCommand
             await LetGoAsync(supervisor, host, settings);
             // The next daemon's turn comes before the rest of this one ends. On any other way out of here the end of the process is what passes it on.
             serving.Dispose();
-            handover.IsDone();
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {

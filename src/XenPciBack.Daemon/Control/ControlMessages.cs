@@ -22,11 +22,11 @@ internal sealed record ControlRequest(string? Trace = null, bool? ListQuarantine
 /// <param name="Device">A device, before the first operation of it.</param>
 /// <param name="Quarantined">What is in quarantine, after the request.</param>
 /// <param name="Injected">The fault that was asked for, and whom it concerns.</param>
-/// <param name="HandedOverTo">The process that serves the guests from now on.</param>
+/// <param name="HandsOverTo">The process whose turn it is as soon as this one has let go.</param>
 /// <param name="Drained">A line for each device that its guest has given back; the daemon ends.</param>
 internal sealed record ControlAnswer(
     string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null, IReadOnlyList<QuarantinedDevice>? Quarantined = null, string? Injected = null,
-    int? HandedOverTo = null, IReadOnlyList<string>? Drained = null);
+    int? HandsOverTo = null, IReadOnlyList<string>? Drained = null);
 
 /// <summary>A device of a guest, as it was then.</summary>
 internal sealed record TracedDevice(int Guest, DeviceDescription Description);

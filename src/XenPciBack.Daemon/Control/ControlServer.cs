@@ -87,8 +87,7 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
             { ListQuarantine: true } => SendAsync(stream, Quarantined(clear: null), stop),
             { ClearQuarantine: { } device } => SendAsync(stream, Quarantined(device), stop),
             { Fault: { } fault } => SendAsync(stream, await InjectAsync(fault).ConfigureAwait(false), stop),
-            // By then this daemon is ending.
-            { HandOver: true } => SendAsync(stream, await HandOverAsync().ConfigureAwait(false), CancellationToken.None),
+            { HandOver: true } => HandOverAsync(stream, stop),
             { Drain: true } => DrainAsync(stream, stop),
             _ => SendAsync(stream, new ControlAnswer("this daemon does not know the request; is the command of another version?"), stop),
         }).ConfigureAwait(false);
@@ -98,10 +97,15 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
         faults is null ? new ControlAnswer("faults can be injected into xenpciback demo, not into the daemon of a real host")
         : await faults(name).ConfigureAwait(false) is var (injected, error) && error is null ? new ControlAnswer(Injected: injected) : new ControlAnswer(error);
 
-    private async Task<ControlAnswer> HandOverAsync() =>
-        handover is null ? new ControlAnswer("the demo has nobody to hand over to")
-        : await handover.AskAsync().ConfigureAwait(false) is { } process ? new ControlAnswer(HandedOverTo: process)
-        : new ControlAnswer("nobody stands by; start the daemon that is to take over with xenpciback run, and wait until it says that it stands by");
+    // Told before anything happens: this daemon may be gone before it could say that it has let go.
+    private async Task HandOverAsync(Stream stream, CancellationToken stop)
+    {
+        var next = handover?.Next;
+        await SendAsync(stream, handover is null ? new ControlAnswer("the demo has nobody to hand over to")
+            : next is { } process ? new ControlAnswer(HandsOverTo: process)
+            : new ControlAnswer("nobody stands by; start the daemon that is to take over with xenpciback run, and wait until it says that it stands by"), stop).ConfigureAwait(false);
+        if (next is not null) handover!.Begin();
+    }
 
     private async Task DrainAsync(Stream stream, CancellationToken stop)
     {

@@ -5,20 +5,13 @@ namespace XenPciBack.Daemon.Control;
 internal sealed class Handover(Func<int?> next)
 {
     private readonly TaskCompletionSource _wanted = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    /// <returns>Who has the guests now, or null while nobody stands by: then nothing happens.</returns>
-    public async Task<int?> AskAsync()
-    {
-        if (next() is not { } process) return null;
-        _wanted.TrySetResult();
-        await _done.Task.ConfigureAwait(false);
-        return process;
-    }
+    /// <summary>Who would have the guests; null while nobody stands by.</summary>
+    public int? Next => next();
+
+    /// <summary>The operator has been told whose turn it is; this daemon lets go.</summary>
+    public void Begin() => _wanted.TrySetResult();
 
     /// <summary>Returns when an operator wants it, or the daemon is to stop.</summary>
     public async Task WantedAsync(CancellationToken stop) => await ((Task)_wanted.Task.WaitAsync(stop)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-
-    /// <summary>This daemon holds nothing any more.</summary>
-    public void IsDone() => _done.TrySetResult();
 }

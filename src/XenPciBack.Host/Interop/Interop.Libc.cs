@@ -11,6 +11,15 @@ internal static partial class Interop
         [LibraryImport(Libraries.Libc)]
         internal static partial uint geteuid();
 
+        /// <summary>Lets the calling thread go before the others of its process. Without the right to do so it stays as it is.</summary>
+        /// <param name="steps">By how many nice levels, each some 1.25 times the share of a CPU.</param>
+        internal static void PreferThisThread(int steps)
+        {
+            // setpriority(2): in Linux a process is a thread here, and 0 the calling one. -20 is the least there is.
+            const int thread = 0, self = 0, least = -20;
+            _ = setpriority(thread, self, Math.Max(least, getpriority(thread, self) - steps));
+        }
+
         /// <summary>
         /// Fills <paramref name="bytes"/> from <paramref name="offset"/> on. Unlike <see cref="RandomAccess"/> a failure
         /// is a return value: a guest decides how often it happens, so it must not cost an exception.
@@ -151,6 +160,12 @@ internal static partial class Interop
         }
 
         private static int Result(nint returned) => returned >= 0 ? (int)returned : -Marshal.GetLastPInvokeError();
+
+        [LibraryImport(Libraries.Libc)]
+        private static partial int getpriority(int which, int who);
+
+        [LibraryImport(Libraries.Libc)]
+        private static partial int setpriority(int which, int who, int niceness);
 
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial nint pread(SafeFileHandle fd, byte* buffer, nuint count, long offset);

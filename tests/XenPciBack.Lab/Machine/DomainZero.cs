@@ -141,7 +141,8 @@ public sealed class DomainZero
     {
         await RunAsync($"""
             modprobe xen-pciback
-            nice -n -10 {DaemonDirectory}/xenpciback {arguments} > {DaemonLog} 2>&1 &
+            rm -f {DaemonLog} # another daemon may write to it, too
+            nice -n -10 {DaemonDirectory}/xenpciback {arguments} >> {DaemonLog} 2>&1 &
             echo $! > /run/xenpciback.pid
             """);
         await WaitUntilAsync("the daemon to be ready or to end",

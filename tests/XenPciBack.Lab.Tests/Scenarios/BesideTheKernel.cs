@@ -1,0 +1,48 @@
+using XenPciBack.Lab.Images;
+using XenPciBack.Lab.Machine;
+using Xunit.Abstractions;
+
+namespace XenPciBack.Lab.Tests.Scenarios;
+
+/// <summary>The daemon comes to a host whose guests the kernel's backend serves, takes them over on request, and goes again.</summary>
+public class BesideTheKernel(ITestOutputHelper log)
+{
+    private const string Autoprobe = "/sys/bus/xen-backend/drivers_autoprobe";
+
+    [LabFact]
+    public async Task A_guest_of_the_kernels_backend_is_left_alone_taken_over_on_request_and_let_go_of_for_good()
+    {
+        await using var machine = await XenMachine.BootAsync(Release.Bookworm, ["e1000e", "edu"], await LabDaemon.MountedAsync());
+        var dom0 = machine.DomainZero;
+        var devices = machine.Devices.Select(device => device.Bdf).ToList();
+        await dom0.MakeAssignableAsync(devices);
+        await dom0.UseAsync(Backend.Kernel);
+        await using var guest = await dom0.CreateGuestAsync("pv1", devices);
+        Task<string> IdsAsync() => guest.RunAsync("cat /sys/bus/pci/devices/*/device 2> /dev/null || true");
+        const string ByBoth = "0x10d3\n0x11e8\n";
+
+        await dom0.StartDaemonAsync();
+        Assert.Contains("Guest 1 is served by the kernel's xen-pciback and left to it; to serve it here: xenpciback take 1", await dom0.DaemonLogAsync(), StringComparison.Ordinal);
+        Assert.Equal("0\n", await dom0.RunAsync($"cat {Autoprobe}"));
+        Assert.Equal(("4\n", ByBoth), (await dom0.RunAsync($"xenstore-read {guest.BackendPath}/state"), await IdsAsync()));
+
+        log.WriteLine(await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback take pv1"));
+        await dom0.WaitUntilAsync("the guest to be connected", $"[ \"$(xenstore-read {guest.BackendPath}/state)\" = 4 ]");
+        await guest.RunAsync("for try in $(seq 100); do [ \"$(ls /sys/bus/pci/devices | grep -c :)\" = 2 ] && exit 0; sleep 0.2; done; dmesg | tail -n 20; exit 1");
+        Assert.Equal(ByBoth, await IdsAsync());
+        Assert.Contains("0000:00:11.0 given to the guest", await dom0.DaemonLogAsync(), StringComparison.Ordinal);
+
+        var listed = await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback list");
+        log.WriteLine(listed);
+        Assert.Matches($@"(?m)^{devices[0]}  0200  8086:10d3  guest pv1 \(1\)$", listed);
+        Assert.Matches("(?m)^0000:00:1f.2  0106  .*driver ahci; / is mounted from ", listed);
+
+        log.WriteLine(await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback drain"));
+        await dom0.WaitUntilAsync("the daemon to have ended", "! kill -0 $(< /run/xenpciback.pid) 2> /dev/null");
+        log.WriteLine(await dom0.DaemonLogAsync());
+        Assert.Equal("1\n", await dom0.RunAsync($"cat {Autoprobe}"));
+        Assert.Equal("", await dom0.RunAsync("ls /run/udev/rules.d/ /run/xenpciback/devices | grep -v : || true"));
+        Assert.Equal("", (await IdsAsync()).Trim());
+        Assert.Matches(@"pv1 +1 ", await dom0.RunAsync("xl list"));
+    }
+}
