@@ -30,9 +30,11 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
 
     private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
     private DaemonProcess? _process;
-    private int _standbys;
     private XenStoreClient? _client;
     private IActorRef? _backend;
+
+    // Each has a name of its own: an actor that has ended may keep its for a moment longer.
+    private int _daemons;
 
     protected SimulatedXenHost Xen { get; private set; } = null!;
 
@@ -133,7 +135,7 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
         var quarantine = new Quarantine(process.Host.LastingRecords);
         var client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
         process.Killed.Register(() => _ = client.DisposeAsync().AsTask());
-        var backend = Sys.StartPciBackend(client, change?.Invoke(process.Host) ?? process.Host, quarantine, settings ?? Settings, standsBy, standsBy ? $"pci-standby-{++_standbys}" : "pci-backend");
+        var backend = Sys.StartPciBackend(client, change?.Invoke(process.Host) ?? process.Host, quarantine, settings ?? Settings, standsBy, $"pci-backend-{++_daemons}");
         return (process, client, backend, quarantine);
     }
 

@@ -170,7 +170,7 @@ public class ManyFaultsTests(ITestOutputHelper output) : ManyGuestsTest
     private async Task InjectManyAsync(HostBdf device, AerSeverity severity, uint status)
     {
         for (var i = 0; i < 1000; i++) Xen.Aer.Inject(device, severity, status);
-        foreach (var path in (string[])["/user/pci-backend/aer", "/user/pci-backend"]) await Sys.ActorSelection(path).Ask<ActorIdentity>(new Identify(path), Patience);
+        foreach (var path in (ActorPath[])[Backend.Path / "aer", Backend.Path]) await Sys.ActorSelection(path).Ask<ActorIdentity>(new Identify(path), Patience);
     }
 
     /// <summary>What the backend and its host hold when all is quiet.</summary>
@@ -179,7 +179,7 @@ public class ManyFaultsTests(ITestOutputHelper output) : ManyGuestsTest
         string? last = null;
         await EventuallyAsync(true, async () =>
         {
-            var actors = await CountAsync("/user/pci-backend/*");
+            var actors = await CountAsync($"{Backend.Path.ToStringWithoutAddress()}/*");
             var now = $"{Xen.HeldByDom0}, {Xen.XenStored.RegisteredWatches} watches, {actors} actors, {OpenSockets()} sockets, {Xen.LastingRecords.Names.Count} records";
             var isSame = now == last;
             last = now;

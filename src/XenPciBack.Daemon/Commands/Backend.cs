@@ -36,7 +36,7 @@ internal static class Backend
             .AddPciBackend(client, host, quarantine, settings.Backend, standsBy: turn is not null)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
         builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, drain, turn ?? Task.CompletedTask, services.GetRequiredService<IRequiredActor<PciBackend>>()));
-        client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message);
+        client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message ?? "it has closed the connection");
         client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
         return builder.Build();
     }

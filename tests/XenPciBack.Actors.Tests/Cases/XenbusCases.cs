@@ -298,7 +298,7 @@ public class XenbusCases : CaseTest
     public async Task Case_80_A_state_rewritten_without_end_fills_no_queue_and_its_last_value_counts()
     {
         var guest = await ConnectedByHandAsync(Nic);
-        var actor = (ActorRefWithCell)await Sys.ActorSelection($"/user/pci-backend/guest-{guest.Id}").ResolveOne(Patience);
+        var actor = (ActorRefWithCell)await Sys.ActorSelection(Backend.Path / $"guest-{guest.Id}").ResolveOne(Patience);
         var state = SimulatedToolstack.FrontendOf(guest.Id) / "state";
         var longest = 0;
         for (var i = 0; i < 200; i++)
