@@ -30,10 +30,11 @@ public static class ActorsHosting
         this ActorSystem system, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy = false, string name = "pci-backend", BackendMeters? meters = null) =>
         system.ActorOf(BackendSupervisor.Props(client, host, quarantine, settings, meters ?? new BackendMeters(), standsBy), name);
 
-    /// <summary>Before the backend that it tells of.</summary>
+    /// <summary>Before the backend that it tells of. What is counted can be read from now on.</summary>
     public static IActorRef StartHostStatus(
         this ActorSystem system, XenStoreClient client, XenHost host, Quarantine quarantine, BackendMeters meters, string? hostName = null, string name = "host-status")
     {
+        meters.Show();
         meters.Follow(client);
         var status = system.ActorOf(StatusActor.Props(meters, quarantine, hostName ?? Environment.MachineName, host.Hypervisor.Version), name);
         foreach (var happened in StatusActor.Events) system.EventStream.Subscribe(status, happened);

@@ -48,6 +48,9 @@ public static class BackendEvents
     /// <summary>A guest was crashed because its device was lost.</summary>
     public sealed record GuestKilled(DomainId Guest, HostBdf Device, string Reason)
     {
+        /// <summary>Why it could not be crashed after all, so that it goes on without the device; null: it was.</summary>
+        public string? Fault { get; init; }
+
         /// <summary>From the actor of the device to the one that has decided, what each of them did.</summary>
         public ImmutableArray<string> Path { get; init; } = [];
     }

@@ -466,6 +466,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         else _log.Error("Guest {DomId} cannot be crashed ({Fault}) and goes on without {Bdf}, which is lost: {Reason}", cause.Guest, fault, cause.Device.Bdf, cause.Reason);
         Context.System.EventStream.Publish(new BackendEvents.GuestKilled(cause.Guest, cause.Device.Bdf, cause.Reason)
         {
+            Fault = fault,
             Path =
             [
                 $"{actor}/{cause.Device.Bdf} {nameof(DeviceActor)}: its device is lost, {cause.Reason}", $"{actor} {nameof(GuestActor)}: fails with its device",

@@ -43,6 +43,11 @@ public class StatusBookTests
         Assert.NotEmpty(book.Add(new BackendEvents.GuestKilled(new DomainId(1), Nic, $"{error}; the guest has no error handling"), Start)!.Details);
     }
 
+    [Fact]
+    public void A_guest_that_could_not_be_crashed_is_not_said_to_be_dead() =>
+        Assert.Equal($"Guest 1 cannot be crashed (EPERM) and goes on without {Nic}, which is lost: it has gone from the host",
+            new IncidentBook().Add(new BackendEvents.GuestKilled(new DomainId(1), Nic, "it has gone from the host") { Fault = "EPERM" }, Start)!.Summary);
+
     [Theory]
     [InlineData(0.4), InlineData(1), InlineData(1.3), InlineData(7.9), InlineData(8), InlineData(900), InlineData(2_000_000)]
     public void A_latency_lies_within_the_bounds_of_its_bucket(double microseconds)

@@ -53,6 +53,7 @@ public partial class MonitoringTests
             },
         };
         using var meters = new BackendMeters();
+        meters.Show();
         listener.Start();
         return names;
     }

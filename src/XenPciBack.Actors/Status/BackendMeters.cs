@@ -7,7 +7,7 @@ using XenPciBack.XenStore;
 namespace XenPciBack.Actors.Status;
 
 /// <summary>
-/// Everything that one backend counts, in plain numbers; <see cref="Instruments"/> shows them. What is counted of a guest is gone when the guest is.
+/// Everything that one backend counts, in plain numbers; after <see cref="Show"/> there are instruments to read them by. What is counted of a guest is gone when the guest is.
 /// Thread-safe.
 /// </summary>
 public sealed class BackendMeters : IDisposable
@@ -15,16 +15,16 @@ public sealed class BackendMeters : IDisposable
     private readonly ConcurrentDictionary<DomainId, GuestMeter> _guests = new();
     private readonly ConcurrentDictionary<(HostBdf Device, AerSeverity Severity, string Status), long> _errors = new();
     private readonly ConcurrentDictionary<string, long> _starts = new(), _stops = new(), _restarts = new();
-    private readonly Instruments _instruments;
     private long _kills, _adoptions, _violations, _reconnects;
     private int _quarantined, _storeIsAway;
 
-    public BackendMeters() => _instruments = new Instruments(this);
+    private Instruments? _instruments;
 
     /// <summary>Whether another daemon stands by; null where none can.</summary>
     public Func<bool>? HasStandby { get; set; }
 
-    internal Meter Meter => _instruments.Meter;
+    /// <summary>null before <see cref="Show"/>.</summary>
+    internal Meter? Meter => _instruments?.Meter;
 
     /// <summary>Those that are served.</summary>
     internal ICollection<GuestMeter> Guests => _guests.Values;
@@ -57,7 +57,7 @@ public sealed class BackendMeters : IDisposable
 
     internal void Drop(DomainId guest)
     {
-        if (_guests.TryRemove(guest, out var gone)) _instruments.Tell(gone);
+        if (_guests.TryRemove(guest, out var gone)) _instruments?.Tell(gone);
     }
 
     internal void Met(AerError error) => _errors.AddOrUpdate((error.Device, error.Severity, StatusOf(error)), error.Count, (_, before) => before + error.Count);
@@ -78,7 +78,7 @@ public sealed class BackendMeters : IDisposable
     /// <summary>What becomes of this connection is counted from now on.</summary>
     internal void Follow(XenStoreClient client)
     {
-        client.Answered += _instruments.StoreAnswered;
+        client.Answered += took => _instruments?.StoreAnswered(took);
         client.ConnectionLost += _ => Volatile.Write(ref _storeIsAway, 1);
         client.Reconnected += () =>
         {
@@ -87,7 +87,10 @@ public sealed class BackendMeters : IDisposable
         };
     }
 
-    public void Dispose() => _instruments.Dispose();
+    /// <summary>The instruments exist from now on. Only one backend of a process may do that, because they are known by their names.</summary>
+    public void Show() => _instruments ??= new Instruments(this);
+
+    public void Dispose() => _instruments?.Dispose();
 
     private static void Increment(ConcurrentDictionary<string, long> counts, string actor) => counts.AddOrUpdate(actor, 1, (_, before) => before + 1);
 

@@ -30,7 +30,8 @@ internal sealed class IncidentBook
                 $"{error.Error.Device} reports an error, {error.Error}; {Concerned(error.Concerned)}", DetailsOf(error.Error)),
             BackendEvents.DeviceRecovered(var guest, var device) => Add(at, IncidentKind.Recovered, guest, device, $"The driver of guest {guest} has taken {device} through an error", DetailsOf(device)),
             BackendEvents.GuestKilled killed => Add(at, IncidentKind.GuestKilled, killed.Guest, killed.Device,
-                $"Guest {killed.Guest} was crashed, because its device {killed.Device} is lost: {killed.Reason}", DetailsOf(killed.Device, killed.Reason), killed.Path),
+                killed.Fault is null ? $"Guest {killed.Guest} was crashed, because its device {killed.Device} is lost: {killed.Reason}"
+                    : $"Guest {killed.Guest} cannot be crashed ({killed.Fault}) and goes on without {killed.Device}, which is lost: {killed.Reason}", DetailsOf(killed.Device, killed.Reason), killed.Path),
             BackendEvents.DeviceQuarantined(var device) => Add(at, IncidentKind.Quarantined, device.Guest, device.Device,
                 $"{device.Device} is in quarantine since guest {device.Guest} has lost it: {device.Reason}", DetailsOf(device.Device, device.Reason)),
             BackendEvents.ActorReplaced replaced => Add(at, IncidentKind.Restarted, replaced.Guest, null, $"{replaced.Actor} has failed and another one goes on in its place: {replaced.Cause}", path: replaced.Path),

@@ -98,7 +98,7 @@ internal sealed class StatusActor : ReceiveActor, IWithTimers
             case BackendEvents.DeviceError(var error):
                 _meters.Met(error);
                 break;
-            case BackendEvents.GuestKilled:
+            case BackendEvents.GuestKilled { Fault: null }:
                 _meters.Killed();
                 break;
             case BackendEvents.ActorReplaced replaced:

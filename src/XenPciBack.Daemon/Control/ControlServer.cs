@@ -74,9 +74,9 @@ internal sealed partial class ControlServer(
         {
             await AnswerAsync(stream, stop).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is IOException or JsonException or OperationCanceledException or XenStoreException)
+        catch (Exception e) when (e is IOException or JsonException or OperationCanceledException or XenStoreException or AskTimeoutException)
         {
-            // The client is gone, or never spoke this language; or the guest it named could not be looked up, and it sees the end.
+            // The client is gone, or never spoke this language; or what it wanted to know could not be found out, and it sees the end.
         }
     }
 
