@@ -10,8 +10,8 @@ internal sealed partial class ControlServer
 {
     private static readonly TimeSpan StatusPeriod = TimeSpan.FromSeconds(1), IncidentsPeriod = TimeSpan.FromMilliseconds(200);
 
-    // A device may be in the middle of something, such as a reset.
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    // A device may be in the middle of something, such as a reset; and a viewer is not sent away because the machine is busy.
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
 
     private async Task StatusAsync(NetworkStream stream, string subject, bool follow, CancellationToken stop)
     {
