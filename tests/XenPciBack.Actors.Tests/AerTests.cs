@@ -275,7 +275,7 @@ public class AerTests : BackendTest
             using var fault = Xen.Faults.Arm(FaultPoint.DomainCrash, kind, errno: Errnos.EPERM);
             var guest = await ConnectedGuestAsync($"web-{kind}", Nic);
             Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
-            await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience);
+            Assert.NotNull((await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Fault);
             Assert.False(guest.IsCrashed);
             await EventuallyAsync("nothing", () => Xen.HeldByDom0);
             await Xen.DestroyGuestAsync(guest);

@@ -49,6 +49,8 @@ internal static class DemoCommand
               XENSTORED_PATH={socket} xenstore-ls -f
             and what its guests ask of their devices to:
               xenpciback trace --socket {settings.ControlSocket}
+            What is known of them says:
+              xenpciback status --socket {settings.ControlSocket}
             Something breaks with:
               xenpciback fault NAME --socket {settings.ControlSocket}
             """);

@@ -2,6 +2,7 @@ using Akka.Actor;
 using Akka.Configuration;
 using Serilog;
 using XenPciBack.Actors;
+using XenPciBack.Actors.Status;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;
 using XenPciBack.Protocol.Aer;
@@ -63,7 +64,8 @@ internal static class Rehearsal
         using var host = xen.OpenHost();
         await using var client = await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint, stop);
         using var system = ActorSystem.Create("rehearsal", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlane.Configuration));
-        var backend = system.StartPciBackend(client, host, new Quarantine(host.LastingRecords), settings);
+        using var meters = new BackendMeters();
+        var backend = system.StartPciBackend(client, host, new Quarantine(host.LastingRecords), settings, meters: meters);
         await scene();
         await backend.GracefulStop(Patience);
         await system.Terminate();

@@ -5,6 +5,7 @@ using Akka.Hosting;
 using Microsoft.Extensions.Hosting;
 using Serilog;
 using XenPciBack.Actors;
+using XenPciBack.Actors.Status;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.XenStoreWire;
 using XenPciBack.XenStore;
@@ -19,7 +20,9 @@ internal delegate Task<(string? Injected, string? Error)> FaultInjector(string n
 /// The daemon's Unix socket for its own command line, open to its owner (root) only. A client sends one line of JSON and gets
 /// lines of JSON until one side closes.
 /// </summary>
-internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, Handover? handover, Drain? drain, Task turn, IRequiredActor<PciBackend> backend) : BackgroundService
+internal sealed partial class ControlServer(
+    string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, Handover? handover, Drain? drain, Task turn,
+    IRequiredActor<PciBackend> backend, IRequiredActor<HostStatusKeeper> status) : BackgroundService
 {
     // Longer than any request there is.
     private const int LongestRequest = 4096;
@@ -72,9 +75,9 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
         {
             await AnswerAsync(stream, stop).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is IOException or JsonException or OperationCanceledException or XenStoreException)
+        catch (Exception e) when (e is IOException or JsonException or OperationCanceledException or XenStoreException or AskTimeoutException)
         {
-            // The client is gone, or never spoke this language; or the guest it named could not be looked up, and it sees the end.
+            // The client is gone, or never spoke this language; or what it wanted to know could not be found out, and it sees the end.
         }
     }
 
@@ -86,6 +89,9 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
             { Trace: { } subject } => TraceAsync(stream, subject, stop),
             { ListQuarantine: true } => SendAsync(stream, Quarantined(clear: null), stop),
             { ClearQuarantine: { } device } => SendAsync(stream, Quarantined(device), stop),
+            { Status: { } subject, Follow: var follow } => StatusAsync(stream, subject, follow == true, stop),
+            { Incidents: { } after, Follow: var follow } => IncidentsAsync(stream, after, follow == true, stop),
+            { ConfigView: { } of } => SendAsync(stream, await ConfigViewAsync(of).ConfigureAwait(false), stop),
             { Fault: { } fault } => SendAsync(stream, await InjectAsync(fault).ConfigureAwait(false), stop),
             { HandOver: true } => HandOverAsync(stream, stop),
             { Drain: true } => DrainAsync(stream, stop),
