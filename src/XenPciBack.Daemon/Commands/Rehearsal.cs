@@ -2,7 +2,6 @@ using Akka.Actor;
 using Akka.Configuration;
 using Serilog;
 using XenPciBack.Actors;
-using XenPciBack.Actors.Status;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;
 using XenPciBack.Protocol.Aer;
@@ -64,8 +63,7 @@ internal static class Rehearsal
         using var host = xen.OpenHost();
         await using var client = await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint, stop);
         using var system = ActorSystem.Create("rehearsal", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlane.Configuration));
-        using var meters = new BackendMeters();
-        var backend = system.StartPciBackend(client, host, new Quarantine(host.LastingRecords), settings, meters: meters);
+        var backend = system.StartPciBackend(client, host, new Quarantine(host.LastingRecords), settings);
         await scene();
         await backend.GracefulStop(Patience);
         await system.Terminate();
