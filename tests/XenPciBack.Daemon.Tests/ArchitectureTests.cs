@@ -11,6 +11,7 @@ public class ArchitectureTests
     [InlineData("Host", "Protocol")]
     [InlineData("Simulation", "Host", "Protocol", "XenStore")]
     [InlineData("Actors", "Host", "Protocol", "XenStore")]
+    [InlineData("Fleet", "Actors", "Protocol")]
     [InlineData("Daemon", "Actors", "Simulation")]
     public void A_project_references_only_what_its_room_may_know(string project, params string[] allowed)
     {
