@@ -1,5 +1,6 @@
 using Akka.Actor;
 using Akka.Hosting;
+using XenPciBack.Actors.Status;
 using XenPciBack.Host;
 using XenPciBack.XenStore;
 
@@ -7,18 +8,37 @@ namespace XenPciBack.Actors;
 
 public static class ActorsHosting
 {
-    /// <summary>Starts the backend: one supervisor, which finds its guests by itself.</summary>
+    /// <summary>Starts the backend: one supervisor, which finds its guests by itself, and beside it <see cref="HostStatusKeeper"/>.</summary>
     /// <param name="standsBy">Another daemon serves the guests: all is made ready that changes nothing, until <see cref="TakeOver"/>.</param>
+    /// <param name="hostName">How this host is called; null: as it calls itself.</param>
+    /// <param name="hasStandby">Whether another daemon stands by for this one; null where none can.</param>
     public static AkkaConfigurationBuilder AddPciBackend(
-        this AkkaConfigurationBuilder akka, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy = false) => akka
+        this AkkaConfigurationBuilder akka, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy = false, string? hostName = null, Func<bool>? hasStandby = null) => akka
         .AddHocon(DataPlane.Configuration, HoconAddMode.Append)
-        .WithActors((system, registry) => registry.Register<PciBackend>(StartPciBackend(system, client, host, quarantine, settings, standsBy)));
+        .WithActors((system, registry) =>
+        {
+            var meters = new BackendMeters { HasStandby = hasStandby };
+            system.RegisterOnTermination(meters.Dispose);
+            registry.Register<HostStatusKeeper>(StartHostStatus(system, client, host, quarantine, meters, hostName));
+            registry.Register<PciBackend>(StartPciBackend(system, client, host, quarantine, settings, standsBy, meters: meters));
+        });
 
     /// <summary>The same without a host builder, for tests.</summary>
     /// <param name="name">Of its actor; a system may have several backends, each of a process of its own.</param>
+    /// <param name="meters">What is counted; null: nobody will look.</param>
     public static IActorRef StartPciBackend(
-        this ActorSystem system, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy = false, string name = "pci-backend") =>
-        system.ActorOf(BackendSupervisor.Props(client, host, quarantine, settings, standsBy), name);
+        this ActorSystem system, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy = false, string name = "pci-backend", BackendMeters? meters = null) =>
+        system.ActorOf(BackendSupervisor.Props(client, host, quarantine, settings, meters ?? new BackendMeters(), standsBy), name);
+
+    /// <summary>Before the backend that it tells of.</summary>
+    public static IActorRef StartHostStatus(
+        this ActorSystem system, XenStoreClient client, XenHost host, Quarantine quarantine, BackendMeters meters, string? hostName = null, string name = "host-status")
+    {
+        meters.Follow(client);
+        var status = system.ActorOf(StatusActor.Props(meters, quarantine, hostName ?? Environment.MachineName, host.Hypervisor.Version), name);
+        foreach (var happened in StatusActor.Events) system.EventStream.Subscribe(status, happened);
+        return status;
+    }
 }
 
 /// <summary>The key of the supervisor in the actor registry.</summary>

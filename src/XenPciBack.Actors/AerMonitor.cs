@@ -66,15 +66,20 @@ internal sealed class AerMonitor : ReceiveActor
 
     private void OnError(AerError error)
     {
-        Context.System.EventStream.Publish(new BackendEvents.DeviceError(error));
         var (before, now) = Count(error);
+        var concerned = ConcernedBy(error, _guests);
+        var isActedOn = error.IsUncorrectable || IsTooMuch(before, now);
+        Context.System.EventStream.Publish(new BackendEvents.DeviceError(error)
+        {
+            IsNews = now.IsNews(before), Concerned = concerned, EndsGuest = isActedOn && concerned.Any(one => _policies.Of(one.Device) == AerResponse.Kill),
+        });
         if (!error.IsUncorrectable)
         {
             if (now.IsNews(before)) _log.Warning("{Bdf} reports an error, {Error}; {Count} within {Window} s", error.Device, error, now.Count, _policies.CorrectableWindow.TotalSeconds);
-            if (!IsTooMuch(before, now)) return;
+            if (!isActedOn) return;
         }
         if (!_heardEarly.TryGetValue(error.Device, out var worst) || worst.Severity < error.Severity) _heardEarly[error.Device] = error;
-        Concern(error, _guests, isNews: !error.IsUncorrectable || now.IsNews(before));
+        Concern(error, concerned, isNews: !error.IsUncorrectable || now.IsNews(before));
     }
 
     private (ErrorRate Before, ErrorRate Now) Count(AerError error)
@@ -98,16 +103,18 @@ internal sealed class AerMonitor : ReceiveActor
         }
         else if (isNew)
         {
-            foreach (var error in _heardEarly.Values) Concern(error, [KeyValuePair.Create(changed.Guest, changed.Devices)], isNews: true);
+            foreach (var error in _heardEarly.Values) Concern(error, ConcernedBy(error, [KeyValuePair.Create(changed.Guest, changed.Devices)]), isNews: true);
         }
     }
 
-    private void Concern(AerError error, IEnumerable<KeyValuePair<DomainId, ImmutableArray<SlotMember>>> guests, bool isNews)
+    private ImmutableArray<BackendEvents.DeviceOfGuest> ConcernedBy(AerError error, IEnumerable<KeyValuePair<DomainId, ImmutableArray<SlotMember>>> guests) =>
+        [.. guests.SelectMany(guest => guest.Value.Where(member => Concerns(error, member.Device)).Select(member => new BackendEvents.DeviceOfGuest(guest.Key, member.Host)))
+            .OrderBy(one => one.Guest.Value)];
+
+    private void Concern(AerError error, ImmutableArray<BackendEvents.DeviceOfGuest> concerned, bool isNews)
     {
-        var concerned = guests.SelectMany(guest => guest.Value.Where(member => Concerns(error, member.Device)).Select(member => (Guest: guest.Key, Device: member.Host)))
-            .OrderBy(c => c.Guest.Value).ToList();
         // The first of a storm, then the tenth, the hundredth and so on.
-        if (isNews) _log.Error("{Bdf} reports an error, {Error}; {Concerned}", error.Device, error, concerned.Count == 0 ? "no guest has it" : $"it concerns {string.Join(", ", concerned.Select(c => $"guest {c.Guest} with {c.Device}"))}");
+        if (isNews) _log.Error("{Bdf} reports an error, {Error}; {Concerned}", error.Device, error, concerned.IsEmpty ? "no guest has it" : $"it concerns {string.Join(", ", concerned.Select(c => $"guest {c.Guest} with {c.Device}"))}");
         foreach (var (guest, device) in concerned)
             Context.Parent.Tell(new Act(guest, device, error.Severity, error.ToString(), _policies.Of(device)));
     }

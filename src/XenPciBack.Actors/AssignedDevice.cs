@@ -4,6 +4,7 @@ using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.Interrupts;
 using XenPciBack.Protocol.Records;
+using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Protocol.Slots;
 
 namespace XenPciBack.Actors;
@@ -14,6 +15,8 @@ internal sealed class AssignedDevice
     // A reset takes a second at most.
     private static readonly TimeSpan GiveBackPatience = TimeSpan.FromSeconds(5);
 
+    private const int ClassRegister = 0x08, PinRegister = 0x3D;
+
     private readonly IDeviceRecords _records;
 
     private AssignedDevice(XenHost host, DomainId guest, bool isTakenUp, IPciFunction function, ConfigPolicy policy, DeviceRecord record)
@@ -22,6 +25,8 @@ internal sealed class AssignedDevice
         Function = Accesses.Watch(function);
         Config = new VirtualConfigSpace(Function, policy, record);
         Interrupts = new MessageInterrupts(Function, policy, Accesses.Watch(host.Pirqs.Of(guest, function.Bdf)), record);
+        if (function.Read(ClassRegister, 4, out var revisionAndClass) == PciOpError.Success) ClassCode = revisionAndClass >> 8;
+        HasLine = !policy.KeepLineSilent && function.Read(PinRegister, 1, out var pin) == PciOpError.Success && pin != 0;
     }
 
     public DomainId Guest { get; }
@@ -37,6 +42,13 @@ internal sealed class AssignedDevice
     public MessageInterrupts Interrupts { get; }
     public DeviceRecord Record { get; }
     public DeviceAccessLog Accesses { get; } = new();
+
+    /// <summary>Class, subclass, programming interface; 0 if it could not be read.</summary>
+    public uint ClassCode { get; }
+
+    /// <summary>It has an INTx line that its guest may use.</summary>
+    public bool HasLine { get; }
+
     public HostBdf Bdf => Function.Bdf;
     public SlotCandidate Candidate => new(Bdf, Function.IsVirtualFunction, Function.Bridges);
 

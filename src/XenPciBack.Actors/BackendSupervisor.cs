@@ -1,7 +1,9 @@
 using System.Collections.Immutable;
 using System.Diagnostics;
+using System.Globalization;
 using Akka.Actor;
 using Akka.Event;
+using XenPciBack.Actors.Status;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Slots;
@@ -16,6 +18,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private readonly XenHost _host;
     private readonly Quarantine _quarantine;
     private readonly BackendSettings _settings;
+    private readonly BackendMeters _meters;
     private readonly ConnectionDirectories _directories;
     private readonly ILoggingAdapter _log = Context.GetLogger();
     private readonly Dictionary<BackendDirectory, IActorRef> _guests = [];
@@ -40,6 +43,9 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     // Guests that xenstored has lost, and that run without a backend.
     private readonly HashSet<DomainId> _forgotten = [];
+
+    // Why actors have failed that are about to end.
+    private readonly Dictionary<IActorRef, string> _faults = [];
 
     // When the actor of a guest failed, the latest last.
     private readonly Dictionary<BackendDirectory, List<long>> _failures = [];
@@ -83,8 +89,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         public static readonly StartMonitor Instance = new();
     }
 
-    private sealed record GuestLost(DeviceLostException Cause);
-    private sealed record GuestCrashed(DeviceLostException Cause, string? Fault, TimeSpan Took);
+    private sealed record GuestLost(DeviceLostException Cause, string Actor);
+    private sealed record GuestCrashed(DeviceLostException Cause, string Actor, string? Fault, TimeSpan Took);
     private sealed record RecordLoss(BackendDirectory Directory, string Text);
     private sealed record LossNotRecorded(RecordLoss Loss, string Fault);
     private sealed record TakenBack(DomainId Guest, HostBdf Device, DeviceActor.Released? Released, string? Fault);
@@ -92,9 +98,9 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private sealed record Quarantined(QuarantinedDevice Device, string? Fault, bool IsFirstTry);
     private sealed record RecordAgain(QuarantinedDevice Device);
 
-    public BackendSupervisor(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy)
+    public BackendSupervisor(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters, bool standsBy)
     {
-        (_client, _host, _quarantine, _settings, _standsBy) = (client, host, quarantine, settings, standsBy);
+        (_client, _host, _quarantine, _settings, _meters, _standsBy) = (client, host, quarantine, settings, meters, standsBy);
         var self = Self;
         _directories = new ConnectionDirectories(client, settings.Domain,
             onChange: () => self.Tell(Changed.Instance, ActorRefs.NoSender),
@@ -116,7 +122,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         {
             foreach (var guest in _guests.Values) guest.Tell(GuestActor.AnnounceAgain.Instance);
         });
-        Receive<GuestLost>(lost => OnGuestLost(lost.Cause));
+        Receive<GuestLost>(lost => OnGuestLost(lost.Cause, lost.Actor));
         Receive<GuestCrashed>(OnGuestCrashed);
         Receive<DeviceActor.Released>(released => released.Log(_log));
         Receive<DetachEnded>(OnDetachEnded);
@@ -127,16 +133,23 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Receive<LossNotRecorded>(OnLossNotRecorded);
         Receive<StartMonitor>(_ => StartAerMonitor());
         // After a pause: it may fail before it has done anything.
-        Receive<Terminated>(terminated => terminated.ActorRef.Equals(_aerMonitor), _ => Timers.StartSingleTimer(nameof(StartMonitor), StartMonitor.Instance, _settings.StoreRetry));
+        Receive<Terminated>(terminated => terminated.ActorRef.Equals(_aerMonitor), OnMonitorEnded);
         Receive<Terminated>(terminated => OnGuestEnded(terminated.ActorRef));
     }
 
     public ITimerScheduler Timers { get; set; } = null!;
 
-    public static Props Props(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy) =>
-        Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, quarantine, settings, standsBy));
+    public static Props Props(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters, bool standsBy) =>
+        Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, quarantine, settings, meters, standsBy));
 
     protected override void PreStart() => OnChanged();
+
+    private void OnMonitorEnded(Terminated monitor)
+    {
+        _faults.Remove(monitor.ActorRef, out var fault);
+        Context.System.EventStream.Publish(new BackendEvents.ActorReplaced(nameof(AerMonitor), null, fault ?? "", [$"{Text(monitor.ActorRef)} {nameof(AerMonitor)}: fails, {fault}", Did("starts another one")]));
+        Timers.StartSingleTimer(nameof(StartMonitor), StartMonitor.Instance, _settings.StoreRetry);
+    }
 
     private void StartAerMonitor() => _aerMonitor = Context.Watch(Context.ActorOf(AerMonitor.Props(_host, _settings.Aer), "aer"));
 
@@ -151,9 +164,13 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
             {
                 // Now: the device's actor is about to end.
                 lost.Take();
-                self.Tell(new GuestLost(lost));
+                self.Tell(new GuestLost(lost, Text(Sender)));
             }
-            else log.Error(cause, "An actor has failed");
+            else
+            {
+                log.Error(cause, "An actor has failed");
+                _faults[Sender] = cause.Message;
+            }
         });
     }
 
@@ -220,6 +237,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         foreach (var directory in listed.Directories)
             if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
                 Serve(directory);
+        DropCounts();
         if (!listed.WhileStandingBy) TakeBackAll(listed.Unknown);
         if (!_ready && listed.WhileStandingBy == _standsBy)
         {
@@ -258,7 +276,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
             return;
         }
         var errors = _unsettled.Values.Where(act => act.Guest == directory.Guest).ToImmutableArray();
-        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _quarantine, _settings, _lost.GetValueOrDefault(directory.Guest), errors, _standsBy), directory.ActorName));
+        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _quarantine, _settings, _meters.Serve(directory.Guest), _lost.GetValueOrDefault(directory.Guest), errors, _standsBy), directory.ActorName));
         _guests[directory] = guest;
         if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
     }
@@ -308,6 +326,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     {
         var directory = _guests.First(g => g.Value.Equals(ended)).Key;
         _guests.Remove(directory);
+        _faults.Remove(ended, out var fault);
+        fault ??= "it has ended without a word";
         if (_startingOver.Remove(directory))
         {
             OnChanged();
@@ -327,16 +347,27 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         }
         else if (FailsTooOften(directory))
         {
+            Context.System.EventStream.Publish(new BackendEvents.GuestAbandoned(directory.Guest, fault, [Failed(ended, fault), Did("leaves the guest alone")]));
             _leftAlone.Add(directory);
             _log.Error("Guest {DomId} is no longer served: its actor has failed {Times} times; {Guests} left", directory.Guest, Supervision.MostFailures, _guests.Count);
         }
         else
         {
             _log.Error("Guest {DomId}: its actor failed; another one takes it up where it is", directory.Guest);
+            Context.System.EventStream.Publish(new BackendEvents.ActorReplaced(nameof(GuestActor), directory.Guest, fault, [Failed(ended, fault), Did("starts another one, which takes the guest up where it is")]));
             Serve(directory);
             return;
         }
+        DropCounts();
         Context.System.EventStream.Publish(new BackendEvents.GuestGone(directory.Guest));
+    }
+
+    /// <summary>Of guests that are served no more.</summary>
+    private void DropCounts()
+    {
+        foreach (var counted in _meters.Guests)
+            if (!_guests.Keys.Any(directory => directory.Guest == counted.Domain))
+                _meters.Drop(counted.Domain);
     }
 
     private bool FailsTooOften(BackendDirectory directory)
@@ -390,6 +421,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         if (!_setAside.Add((guest, device))) return false;
         var quarantined = new QuarantinedDevice(device, guest, TimeProvider.System.GetUtcNow(), reason);
         _quarantine.Hold(quarantined);
+        Context.System.EventStream.Publish(new BackendEvents.DeviceQuarantined(quarantined));
         Record(quarantined, isFirstTry: true);
         return true;
     }
@@ -410,15 +442,15 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     }
 
     /// <summary>The guest is crashed through the hypervisor, so that the toolstack does what its on_crash says, and the classic node is written.</summary>
-    private void OnGuestLost(DeviceLostException cause)
+    private void OnGuestLost(DeviceLostException cause, string actor)
     {
         _lost[cause.Guest] = cause.Device.Candidate;
         _endingWithDevice.Add(cause.Guest);
         var began = Stopwatch.GetTimestamp();
         var crashed = Task.Run(() => _host.Hypervisor.Crash(cause.Guest));
         crashed.PipeTo(Self,
-            success: errno => new GuestCrashed(cause, errno is 0 or Errnos.ESRCH ? null : Errnos.Name(errno), Stopwatch.GetElapsedTime(began)),
-            failure: e => new GuestCrashed(cause, e.Message, Stopwatch.GetElapsedTime(began)));
+            success: errno => new GuestCrashed(cause, actor, errno is 0 or Errnos.ESRCH ? null : Errnos.Name(errno), Stopwatch.GetElapsedTime(began)),
+            failure: e => new GuestCrashed(cause, actor, e.Message, Stopwatch.GetElapsedTime(began)));
         // Not before: a guest that still runs would find its device without registers.
         Task.WhenAll(crashed, cause.Free).ContinueWith(_ => cause.Device.GiveBack(), TaskScheduler.Default).PipeTo(Self, failure: e => new DeviceActor.Released(cause.Device.Bdf, e.Message));
         SetAside(cause.Guest, cause.Device.Bdf, cause.Reason);
@@ -429,11 +461,24 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
 
     private void OnGuestCrashed(GuestCrashed crashed)
     {
-        var (cause, fault, took) = crashed;
+        var (cause, actor, fault, took) = crashed;
         if (fault is null) _log.Error("Guest {DomId} crashed in {Took:0.0} ms, because its device {Bdf} is lost: {Reason}", cause.Guest, took.TotalMilliseconds, cause.Device.Bdf, cause.Reason);
         else _log.Error("Guest {DomId} cannot be crashed ({Fault}) and goes on without {Bdf}, which is lost: {Reason}", cause.Guest, fault, cause.Device.Bdf, cause.Reason);
-        Context.System.EventStream.Publish(new BackendEvents.GuestKilled(cause.Guest, cause.Device.Bdf, cause.Reason));
+        Context.System.EventStream.Publish(new BackendEvents.GuestKilled(cause.Guest, cause.Device.Bdf, cause.Reason)
+        {
+            Path =
+            [
+                $"{actor}/{cause.Device.Bdf} {nameof(DeviceActor)}: its device is lost, {cause.Reason}", $"{actor} {nameof(GuestActor)}: fails with its device",
+                Did(fault is null ? string.Create(CultureInfo.InvariantCulture, $"crashed the guest through the hypervisor in {took.TotalMilliseconds:0.0} ms") : $"could not crash the guest: {fault}"),
+            ],
+        });
     }
+
+    private string Did(string what) => $"{Text(Self)} {nameof(BackendSupervisor)}: {what}";
+
+    private static string Failed(IActorRef guest, string fault) => $"{Text(guest)} {nameof(GuestActor)}: fails, {fault}";
+
+    private static string Text(IActorRef actor) => actor.Path.ToStringWithoutAddress();
 
     private void Write(RecordLoss loss) => _directories.RecordLossAsync(loss.Directory, loss.Text).PipeTo(Self, failure: e => new LossNotRecorded(loss, e.Message));
 

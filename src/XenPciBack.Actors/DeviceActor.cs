@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Diagnostics;
 using Akka.Actor;
 using Akka.Event;
+using XenPciBack.Actors.Status;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.ConfigSpace;
@@ -21,6 +22,7 @@ internal sealed class DeviceActor : ReceiveActor
     private readonly MessageInterrupts _interrupts;
     private readonly ConfigPolicy _policy;
     private readonly DeviceAccessLog _accesses;
+    private readonly DeviceMeter _meter;
     private readonly ILoggingAdapter _log;
     private readonly HashSet<string> _reasonsLogged = [];
 
@@ -91,10 +93,10 @@ internal sealed class DeviceActor : ReceiveActor
         }
     }
 
-    public DeviceActor(AssignedDevice device)
+    public DeviceActor(AssignedDevice device, DeviceMeter meter)
     {
         (_function, _policy, _config, _interrupts, _accesses) = (device.Function, device.Policy, device.Config, device.Interrupts, device.Accesses);
-        (_device, _isFresh) = (device, !device.IsTakenUp);
+        (_device, _meter, _isFresh) = (device, meter, !device.IsTakenUp);
         _log = Context.GetLogger().WithContext("Guest", device.Guest.Value).WithContext("Device", _function.Bdf.ToString());
         Serving();
     }
@@ -107,6 +109,7 @@ internal sealed class DeviceActor : ReceiveActor
         Receive<Remember>(remember => _device.Record.UnsettledError = remember.Error);
         Receive<Restore>(restore => BringBack(restore.Reset));
         Receive<Lose>(Fail);
+        Receive<GetConfigView>(asked => Sender.Tell(ConfigViews.Of(asked.Domain, _function.Bdf, _function.ReadAll(), _config.ReadRuled())));
         Receive<Release>(_ => GiveBack());
         Receive<Released>(released =>
         {
@@ -129,8 +132,8 @@ internal sealed class DeviceActor : ReceiveActor
         ReceiveAny(message => _waiting.Enqueue((message, Sender)));
     }
 
-    public static Props Props(AssignedDevice device) =>
-        Akka.Actor.Props.Create(() => new DeviceActor(device)).WithDispatcher(DataPlane.DispatcherId);
+    public static Props Props(AssignedDevice device, DeviceMeter meter) =>
+        Akka.Actor.Props.Create(() => new DeviceActor(device, meter)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PreStart()
     {
@@ -151,6 +154,7 @@ internal sealed class DeviceActor : ReceiveActor
     private void OnBegin()
     {
         _interrupts.TakeUp();
+        _meter.InterruptsBy(_interrupts);
         if (_device.Record.UnsettledError is { } severity) Context.Parent.Tell(new Unsettled(_function.Bdf, severity));
     }
 
@@ -179,10 +183,12 @@ internal sealed class DeviceActor : ReceiveActor
             case PciOpCode.ConfWrite:
                 var result = _config.Write(request.Offset, request.Size, request.Value, trace);
                 Notice(result.Error);
+                if (result.Error == PciOpError.Success) _meter.Wrote(result.Fate);
                 if (result.Dropped) WarnOfDroppedWrite(request);
                 return new PciAnswer(result.Error, request.Value);
             case PciOpCode.EnableMsi or PciOpCode.DisableMsi or PciOpCode.EnableMsix or PciOpCode.DisableMsix:
                 var answer = _interrupts.Perform(request);
+                _meter.InterruptsBy(_interrupts);
                 Report(request, answer);
                 return answer;
             default:

@@ -43,12 +43,18 @@ internal sealed partial class GuestActor
             case AerResponse.RecoverThenKill:
                 device.Tell(new DeviceActor.Remember(act.Severity));
                 if (_recoveries.TryGetValue(act.Device, out var recovery)) recovery.Tell(act);
-                else _recoveries[act.Device] = Context.ActorOf(RecoveryActor.Props(act, device));
+                else BeginRecovery(act, device);
                 break;
             default:
                 _log.Warning("{Bdf} goes on after an error, {Error}", act.Device, act.Error);
                 break;
         }
+    }
+
+    private void BeginRecovery(AerMonitor.Act act, IActorRef device)
+    {
+        _recoveries[act.Device] = Context.ActorOf(RecoveryActor.Props(act, device));
+        if (_meter.Find(act.Device) is { } meter) meter.IsRecovering = true;
     }
 
     /// <summary>The connection is what it is to be; errors that came before can be seen to.</summary>
@@ -76,6 +82,7 @@ internal sealed partial class GuestActor
         Context.Parent.Tell(new ErrorSettled(_directory.Guest, device));
         if (_devices.TryGetValue(device, out var actor)) actor.Tell(new DeviceActor.Remember(null));
         if (!_recoveries.Remove(device, out var recovery)) return;
+        if (_meter.Find(device) is { } meter) meter.IsRecovering = false;
         Context.Stop(recovery);
         for (var waiting = _questions.Count; waiting > 0; waiting--)
             if (_questions.Dequeue() is var question && !question.Asker.Equals(recovery))

@@ -1,5 +1,6 @@
 using Akka.Actor;
 using Akka.Event;
+using XenPciBack.Actors.Status;
 using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.SharedPage;
 
@@ -12,9 +13,17 @@ internal sealed partial class GuestActor
     private bool _disconnecting;
     private int _servedInTurn;
 
+    // What the guest was said to break the protocol by. What it publishes can be quoted there, so that there is no end to it.
+    private const int MostAccusations = 10;
+    private readonly HashSet<string> _accusations = [];
+
+    // Of the device that has the request in hand; null if the guest has none there.
+    private DeviceMeter? _asked;
+
     private void OnPortEvent()
     {
         if (_page is null || _disconnecting) return;
+        _meter.Dispatched();
         if (_page.TakeAerVerdict() is { } verdict) OnVerdict(new RecoveryInput.Answered(verdict));
         _servedInTurn = 0;
         ServeOrUnmask(_page);
@@ -26,6 +35,7 @@ internal sealed partial class GuestActor
         {
             if (_connection.Slots.Find(request.Segment, request.Bus, request.DevFn) is { } bdf && _devices.TryGetValue(bdf, out var device))
             {
+                _asked = _meter.Find(bdf);
                 if (_trace.IsOn) device.Tell(new DeviceActor.TracedRequest(request, _trace.MustDescribe(bdf)));
                 else device.Tell(request);
                 return;
@@ -55,10 +65,22 @@ internal sealed partial class GuestActor
         ServeOrUnmask(page);
     }
 
+    // Each way once: a guest can repeat it without end.
+    private void Accuse(string what)
+    {
+        if (_accusations.Count < MostAccusations && _accusations.Add(what)) Context.System.EventStream.Publish(new BackendEvents.GuestMisbehaved(_directory.Guest, what));
+    }
+
     private void Publish(GuestPage page, in PciAnswer answer, DeviceActor.TracedAnswer? traced = null)
     {
         if (_trace.IsOn && page.InHand is { } request) _trace.Offer(request, answer, page.HeldFor, traced);
-        if (!page.Answer(answer, _settings.GuestPatience))
+        var code = page.InHand!.Code;
+        var isInTime = page.Answer(answer, _settings.GuestPatience);
+        _meter.Answered(_asked, code, answer.Error, isLate: !isInTime);
+        _asked = null;
+        if (answer.Error == PciOpError.NotImplemented) Accuse("it asks for operations there are none of");
+        else if (answer.Error == PciOpError.InvalidOffset) Accuse("it asks for registers there are none of");
+        if (!isInTime)
             _log.Warning("An answer came after more than {Patience} s, and the guest had given up on the request; dropped", _settings.GuestPatience.TotalSeconds);
     }
 }

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using Akka.Actor;
 using Akka.Event;
+using XenPciBack.Actors.Status;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.SharedPage;
@@ -28,6 +29,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private readonly Dictionary<HostBdf, IActorRef> _devices = [];
     private readonly List<Task<AssignedDevice>> _opening = [];
     private readonly GuestTrace _trace;
+    private readonly GuestMeter _meter;
 
     // The guest has been crashed because of this device: nothing is served any more, and the toolstack is not kept waiting.
     private readonly SlotCandidate? _lost;
@@ -41,6 +43,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private bool _again;
     private bool _directoryGone;
     private bool _isForgotten;
+    private string? _name;
 
     // Mini-OS has seen by then that the backend has closed, and goes on; Linux's frontend finds it open when a driver is bound again.
     private static readonly TimeSpan ReopeningPause = TimeSpan.FromSeconds(1);
@@ -109,9 +112,10 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private sealed record EffectDone;
     private sealed record StoreFailed(Exception Cause);
 
-    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy)
+    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy)
     {
-        (_directory, _host, _quarantine, _settings, _lost, _standsBy) = (directory, host, quarantine, settings, lost, standsBy);
+        (_directory, _host, _quarantine, _settings, _meter, _lost, _standsBy) = (directory, host, quarantine, settings, meter, lost, standsBy);
+        _meter.ServedBy(Context);
         foreach (var error in errors) _early[error.Device] = error;
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
         _announced = (_connection.State, _connection.Slots);
@@ -152,12 +156,13 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     public ITimerScheduler Timers { get; set; } = null!;
 
+    /// <param name="meter">What an actor before this one has counted for the same guest is in it.</param>
     /// <param name="lost">The device for which the guest has been crashed; null for a guest that runs.</param>
     /// <param name="errors">What an actor before this one was told of the guest's devices and has not seen through.</param>
     /// <param name="standsBy">Another daemon serves the guest, until <see cref="TakeOver"/>.</param>
     public static Props Props(
-        BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy) =>
-        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, quarantine, settings, lost, errors, standsBy)).WithDispatcher(DataPlane.DispatcherId);
+        BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy) =>
+        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, quarantine, settings, meter, lost, errors, standsBy)).WithDispatcher(DataPlane.DispatcherId);
 
     protected override void PreStart() => OnChanged();
 
@@ -234,6 +239,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
             if (!Verify(observed)) return;
             if (_standsBy) _preparedFor = observed;
             _directoryGone = observed.Backend?.State is null;
+            _name = observed.Backend?.GuestName ?? _name;
         }
         var before = _connection;
         (_connection, var effects) = before.Step(input);
@@ -254,8 +260,9 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
                 case ConnectionEffect.WriteNodes(var nodes):
                     AwaitStore(_store.WriteAsync(nodes));
                     return;
-                case ConnectionEffect.RecordError(var errno, var text):
+                case ConnectionEffect.RecordError(var errno, var text) error:
                     _log.Error("{Error}: {Text}", Errnos.Name(errno), text);
+                    if (error.IsFrontends) Accuse(text);
                     AwaitStore(_store.RecordErrorAsync(errno, text));
                     return;
                 case ConnectionEffect.OpenDevice(var device, _) open:
@@ -267,6 +274,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
                     _effects.Dequeue();
                     _trace.Forget(device);
                     EndRecovery(device);
+                    _meter.Take(device);
                     if (!_devices.Remove(device, out var actor)) continue;
                     actor.Tell(DeviceActor.Release.Instance);
                     return;
@@ -350,7 +358,10 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
             else _log.Info("{State}", _connection.State.ToString());
         }
         _announced = (_connection.State, _connection.Slots);
-        Context.System.EventStream.Publish(new BackendEvents.GuestChanged(_directory.Guest, _connection.State, _connection.Slots.Members) { IsOld = isOld });
+        Context.System.EventStream.Publish(new BackendEvents.GuestChanged(_directory.Guest, _connection.State, _connection.Slots.Members)
+        {
+            IsOld = isOld, Name = _name, Topology = _connection.Slots.Topology,
+        });
     }
 
     // ---- Effects ----------------------------------------------------------------------------------------------------------
@@ -366,7 +377,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         _opening.RemoveAll(opening => opening.IsFaulted || (opening.IsCompletedSuccessfully && opening.Result == device));
         var bdf = device.Bdf;
-        _devices[bdf] = Context.ActorOf(DeviceActor.Props(device), bdf.ToString());
+        var meter = _meter.Give(device);
+        _devices[bdf] = meter.Actor = Context.ActorOf(DeviceActor.Props(device, meter), bdf.ToString());
         if (!_standsBy) _devices[bdf].Tell(DeviceActor.Begin.Instance);
         OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
         if (!_standsBy && _connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
@@ -388,7 +400,11 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         {
             var self = Self;
             _page = GuestPage.Connect(_host, _directory.Guest, connect.Page, connect.Port,
-                () => self.Tell(PortEvent.Instance, ActorRefs.NoSender), TimeProvider.System);
+                () =>
+                {
+                    _meter.Arrived();
+                    self.Tell(PortEvent.Instance, ActorRefs.NoSender);
+                }, TimeProvider.System);
         }
         catch (HostCallException e)
         {

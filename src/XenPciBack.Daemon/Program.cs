@@ -11,6 +11,9 @@ var root = new RootCommand("xenpciback - the PCI backend of a Xen host as a daem
 {
     RunCommand.Create(),
     DemoCommand.Create(),
+    StatusCommand.Create(),
+    IncidentsCommand.Create(),
+    ConfigCommand.Create(),
     TraceCommand.Create(),
     ReplayCommand.Create(),
     QuarantineCommand.Create(),

@@ -24,6 +24,9 @@ public sealed partial class XenStoreClient
     /// <summary>A new connection stands and every watch is registered again. Called on a pool thread; must not block or throw.</summary>
     public event Action? Reconnected;
 
+    /// <summary>xenstored has answered a request, with anything but an error, after this long. Called on any thread; must not block or throw.</summary>
+    public event Action<TimeSpan>? Answered;
+
     /// <summary>An onChange callback threw; the watch goes on as if it had returned. Must not block or throw.</summary>
     public event Action<XenStoreWatch, Exception>? WatchCallbackFailed;
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using XenPciBack.Protocol.XenStoreWire;
 
 namespace XenPciBack.XenStore;
@@ -131,7 +132,10 @@ public sealed partial class XenStoreClient : IAsyncDisposable
         XenStoreMessageType operation, byte[] payload, string subject, XenStoreTransaction? tx)
     {
         var connection = tx?.Connection ?? await ConnectedAsync().ConfigureAwait(false);
-        return await connection.RequestAsync(operation, tx?.Id ?? 0, payload, subject).ConfigureAwait(false);
+        var began = Stopwatch.GetTimestamp();
+        var answer = await connection.RequestAsync(operation, tx?.Id ?? 0, payload, subject).ConfigureAwait(false);
+        Answered?.Invoke(Stopwatch.GetElapsedTime(began));
+        return answer;
     }
 
     private static async Task<byte[]?> UnlessAbsent(Task<byte[]> request)

@@ -1,6 +1,7 @@
 using Akka.Actor;
 using Akka.Configuration;
 using Akka.TestKit.Xunit2;
+using XenPciBack.Actors.Status;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.XenStoreWire;
@@ -30,13 +31,18 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
 
     private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
     private DaemonProcess? _process;
-    private int _standbys;
+    private int _daemons;
     private XenStoreClient? _client;
     private IActorRef? _backend;
 
     protected SimulatedXenHost Xen { get; private set; } = null!;
 
     protected IActorRef Backend => _backend!;
+
+    /// <summary>Of the backend that runs now, as <see cref="Measured"/>.</summary>
+    protected IActorRef StatusKeeper { get; private set; } = null!;
+
+    protected Measurements Measured { get; private set; } = null!;
 
     /// <summary>The backend's process.</summary>
     protected DaemonProcess Process => _process!;
@@ -102,7 +108,9 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
     /// <summary>The same for one that may never be ready.</summary>
     protected async Task BeginBackendAsync(Func<XenHost, XenHost>? change = null, BackendSettings? settings = null)
     {
-        (_process, _client, _backend, Quarantine) = await StartDaemonAsync(change, settings, standsBy: false);
+        BackendMeters meters;
+        (_process, _client, _backend, Quarantine, StatusKeeper, meters) = await StartDaemonAsync(change, settings, standsBy: false);
+        Measured = new Measurements(meters);
     }
 
     /// <summary>Another daemon that is ready to take over.</summary>
@@ -110,7 +118,7 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
     {
         var ready = CreateTestProbe();
         Sys.EventStream.Subscribe(ready, typeof(BackendEvents.Ready));
-        var (process, client, backend, quarantine) = await StartDaemonAsync(change: null, settings: null, standsBy: true);
+        var (process, client, backend, quarantine, _, _) = await StartDaemonAsync(change: null, settings: null, standsBy: true);
         await ready.ExpectMsgAsync<BackendEvents.Ready>(Patience);
         return new Standby(process, client, backend, quarantine);
     }
@@ -127,14 +135,16 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
 
     protected sealed record Standby(DaemonProcess Process, XenStoreClient Client, IActorRef Backend, Quarantine Quarantine);
 
-    private async Task<(DaemonProcess, XenStoreClient, IActorRef, Quarantine)> StartDaemonAsync(Func<XenHost, XenHost>? change, BackendSettings? settings, bool standsBy)
+    private async Task<(DaemonProcess, XenStoreClient, IActorRef, Quarantine, IActorRef, BackendMeters)> StartDaemonAsync(Func<XenHost, XenHost>? change, BackendSettings? settings, bool standsBy)
     {
         var process = Xen.StartProcess();
         var quarantine = new Quarantine(process.Host.LastingRecords);
         var client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
         process.Killed.Register(() => _ = client.DisposeAsync().AsTask());
-        var backend = Sys.StartPciBackend(client, change?.Invoke(process.Host) ?? process.Host, quarantine, settings ?? Settings, standsBy, standsBy ? $"pci-standby-{++_standbys}" : "pci-backend");
-        return (process, client, backend, quarantine);
+        var (number, meters) = (++_daemons, new BackendMeters());
+        var status = Sys.StartHostStatus(client, process.Host, quarantine, meters, "dom0", $"host-status-{number}");
+        var backend = Sys.StartPciBackend(client, change?.Invoke(process.Host) ?? process.Host, quarantine, settings ?? Settings, standsBy, standsBy ? $"pci-standby-{number}" : "pci-backend", meters);
+        return (process, client, backend, quarantine, status, meters);
     }
 
     /// <summary>Ends the backend as the end of its process would: no goodbye to any guest.</summary>
@@ -142,6 +152,8 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
     {
         if (_backend is null) return;
         await _backend.GracefulStop(Patience);
+        await StatusKeeper.GracefulStop(Patience);
+        Measured.Dispose();
         await _client!.DisposeAsync();
         _process!.Host.Dispose();
         _backend = null;

@@ -61,6 +61,9 @@ public enum IncidentKind
 
     /// <summary>A guest breaks the protocol.</summary>
     Misbehaved,
+
+    /// <summary>A guest is served no longer, because its actor has failed too often.</summary>
+    Abandoned,
 }
 
 /// <summary>Something an operator should hear of.</summary>

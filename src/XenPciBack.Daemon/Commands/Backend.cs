@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using Serilog;
 using Serilog.Events;
 using XenPciBack.Actors;
+using XenPciBack.Actors.Status;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Control;
 using XenPciBack.Daemon.Logging;
@@ -32,9 +33,10 @@ internal static class Backend
                 loggers.ClearLoggers();
                 loggers.AddLogger<SerilogAkkaLogger>();
             })
-            .AddPciBackend(client, host, quarantine, settings.Backend, standsBy: turn is not null)
+            .AddPciBackend(client, host, quarantine, settings.Backend, standsBy: turn is not null, hasStandby: handover is null ? null : () => handover.Next is not null)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
-        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, turn ?? Task.CompletedTask, services.GetRequiredService<IRequiredActor<PciBackend>>()));
+        builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, turn ?? Task.CompletedTask, services.GetRequiredService<IRequiredActor<PciBackend>>(),
+            services.GetRequiredService<IRequiredActor<HostStatusKeeper>>()));
         client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message);
         client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
         return builder.Build();

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using XenPciBack.Actors;
+using XenPciBack.Actors.Status;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 
@@ -13,7 +14,19 @@ namespace XenPciBack.Daemon.Control;
 /// <param name="ClearQuarantine">A device that guests may be given again.</param>
 /// <param name="Fault">The name of a fault that is to happen; only the demo can do that.</param>
 /// <param name="HandOver">true: the daemon that stands by is to take over.</param>
-internal sealed record ControlRequest(string? Trace = null, bool? ListQuarantine = null, HostBdf? ClearQuarantine = null, string? Fault = null, bool? HandOver = null);
+/// <param name="Status">A guest (domain id or name) or a device (ssss:bb:dd.f) whose status is wanted; empty: the whole host's.</param>
+/// <param name="Incidents">The number of the last incident that is known already, 0 for none: those after it are wanted.</param>
+/// <param name="ConfigView">A device of a guest whose registers are wanted.</param>
+internal sealed record ControlRequest(
+    string? Trace = null, bool? ListQuarantine = null, HostBdf? ClearQuarantine = null, string? Fault = null, bool? HandOver = null, string? Status = null, long? Incidents = null,
+    DeviceOfGuest? ConfigView = null)
+{
+    /// <summary>Not only what there is now: a status each second, incidents as they happen.</summary>
+    public bool? Follow { get; init; }
+}
+
+/// <param name="Guest">Its domain id or name.</param>
+internal sealed record DeviceOfGuest(string Guest, HostBdf Device);
 
 /// <summary>One line of the daemon's answer, and of a recording; exactly one of these is there.</summary>
 /// <param name="Error">Why there will be nothing: the connection ends.</param>
@@ -21,9 +34,10 @@ internal sealed record ControlRequest(string? Trace = null, bool? ListQuarantine
 /// <param name="Quarantined">What is in quarantine, after the request.</param>
 /// <param name="Injected">The fault that was asked for, and whom it concerns.</param>
 /// <param name="HandedOverTo">The process that serves the guests from now on.</param>
+/// <param name="Status">Of the host, with what was asked for.</param>
 internal sealed record ControlAnswer(
     string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null, IReadOnlyList<QuarantinedDevice>? Quarantined = null, string? Injected = null,
-    int? HandedOverTo = null);
+    int? HandedOverTo = null, HostStatus? Status = null, Incident? Incident = null, ConfigView? ConfigView = null);
 
 /// <summary>A device of a guest, as it was then.</summary>
 internal sealed record TracedDevice(int Guest, DeviceDescription Description);
@@ -34,7 +48,7 @@ internal static class ControlJson
     public static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web)
     {
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase), new BdfText(), new DomainNumber(), new BytesText() },
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase), new BdfText(), new VirtualBdfText(), new DomainNumber(), new BytesText() },
     };
 
     public static byte[] Line<T>(T message) => [.. JsonSerializer.SerializeToUtf8Bytes(message, Options), (byte)'\n'];
@@ -45,6 +59,14 @@ internal static class ControlJson
             HostBdf.TryParse(reader.GetString(), out var bdf) ? bdf : throw new JsonException($"'{reader.GetString()}' is no PCI address; expected ssss:bb:dd.f");
 
         public override void Write(Utf8JsonWriter writer, HostBdf value, JsonSerializerOptions options) => writer.WriteStringValue(value.ToString());
+    }
+
+    private sealed class VirtualBdfText : JsonConverter<VirtualBdf>
+    {
+        public override VirtualBdf Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+            VirtualBdf.TryParse(reader.GetString(), out var bdf) ? bdf : throw new JsonException($"'{reader.GetString()}' is no PCI address; expected ssss:bb:dd.f");
+
+        public override void Write(Utf8JsonWriter writer, VirtualBdf value, JsonSerializerOptions options) => writer.WriteStringValue(value.ToString());
     }
 
     private sealed class DomainNumber : JsonConverter<DomainId>

@@ -5,6 +5,7 @@ using Akka.Hosting;
 using Microsoft.Extensions.Hosting;
 using Serilog;
 using XenPciBack.Actors;
+using XenPciBack.Actors.Status;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.XenStoreWire;
 using XenPciBack.XenStore;
@@ -19,7 +20,8 @@ internal delegate Task<(string? Injected, string? Error)> FaultInjector(string n
 /// The daemon's Unix socket for its own command line, open to its owner (root) only. A client sends one line of JSON and gets
 /// lines of JSON until one side closes.
 /// </summary>
-internal sealed class ControlServer(string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, Handover? handover, Task turn, IRequiredActor<PciBackend> backend) : BackgroundService
+internal sealed partial class ControlServer(
+    string path, XenStoreClient store, Quarantine quarantine, FaultInjector? faults, Handover? handover, Task turn, IRequiredActor<PciBackend> backend, IRequiredActor<HostStatusKeeper> status) : BackgroundService
 {
     // Longer than any request there is.
     private const int LongestRequest = 4096;
@@ -86,6 +88,9 @@ internal sealed class ControlServer(string path, XenStoreClient store, Quarantin
             { Trace: { } subject } => TraceAsync(stream, subject, stop),
             { ListQuarantine: true } => SendAsync(stream, Quarantined(clear: null), stop),
             { ClearQuarantine: { } device } => SendAsync(stream, Quarantined(device), stop),
+            { Status: { } subject, Follow: var follow } => StatusAsync(stream, subject, follow == true, stop),
+            { Incidents: { } after, Follow: var follow } => IncidentsAsync(stream, after, follow == true, stop),
+            { ConfigView: { } of } => SendAsync(stream, await ConfigViewAsync(of).ConfigureAwait(false), stop),
             { Fault: { } fault } => SendAsync(stream, await InjectAsync(fault).ConfigureAwait(false), stop),
             // By then this daemon is ending.
             { HandOver: true } => SendAsync(stream, await HandOverAsync().ConfigureAwait(false), CancellationToken.None),

@@ -7,6 +7,9 @@ internal sealed class Handover(Func<int?> next)
     private readonly TaskCompletionSource _wanted = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
+    /// <summary>The process that stands by; null if there is none.</summary>
+    public int? Next => next();
+
     /// <returns>Who has the guests now, or null while nobody stands by: then nothing happens.</returns>
     public async Task<int?> AskAsync()
     {

@@ -47,6 +47,8 @@ internal sealed class BarField : ConfigField
 
     public override string Rule => "the host's address; its size can be asked for, and the address written back after a reset";
 
+    public override ConfigWriteFate Fate => ConfigWriteFate.Filtered;
+
     public override PciOpError Read(out uint value)
     {
         value = _record.ShowsSize(_resource) ? _size : _value;

@@ -30,6 +30,8 @@ internal sealed class CommandField : ConfigField
 
     public override string Rule => "decoding goes on and never off, bus mastering and MWI are the guest's, the rest is kept for the guest alone";
 
+    public override ConfigWriteFate Fate => ConfigWriteFate.Filtered;
+
     public override PciOpError Read(out uint value)
     {
         var error = Function.Read(Offset, Size, out var hardware);

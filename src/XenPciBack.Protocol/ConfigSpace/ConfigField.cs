@@ -15,6 +15,9 @@ internal class ConfigField(IPciFunction function, int offset, int size)
     /// <summary>Its rule in words, for the trace.</summary>
     public virtual string Rule => "read-only";
 
+    /// <summary>What the rule lets through of a write that changes the register and is answered with success.</summary>
+    public virtual ConfigWriteFate Fate => ConfigWriteFate.Dropped;
+
     public bool Overlaps(int offset, int size) => offset + size > Offset && Offset + Size > offset;
 
     public virtual PciOpError Read(out uint value) => Function.Read(Offset, Size, out value);
@@ -28,6 +31,8 @@ internal sealed class RawField(IPciFunction function, int offset, int size) : Co
 {
     public override string Rule => "the device's own";
 
+    public override ConfigWriteFate Fate => ConfigWriteFate.Allowed;
+
     public override PciOpError Write(uint value) => Function.Write(Offset, Size, value);
 }
 
@@ -35,6 +40,8 @@ internal sealed class RawField(IPciFunction function, int offset, int size) : Co
 internal sealed class QuirkField(IPciFunction function, ConfigQuirk quirk) : ConfigField(function, quirk.Offset, quirk.Size)
 {
     public override string Rule => "a quirk: the device's own";
+
+    public override ConfigWriteFate Fate => ConfigWriteFate.Allowed;
 
     public override PciOpError Read(out uint value)
     {
@@ -66,6 +73,8 @@ internal sealed class BistField(IPciFunction function) : ConfigField(function, R
 
     public override string Rule => "the self-test may be started, nothing else changed";
 
+    public override ConfigWriteFate Fate => ConfigWriteFate.Filtered;
+
     public override PciOpError Write(uint value)
     {
         var error = Function.Read(Offset, Size, out var current);
@@ -81,6 +90,8 @@ internal sealed class VpdAddressField(IPciFunction function, int offset) : Confi
     private const uint WriteFlag = 0x8000;
 
     public override string Rule => "reads may be started, writes (bit 15) not";
+
+    public override ConfigWriteFate Fate => ConfigWriteFate.Allowed;
 
     public override PciOpError Write(uint value) =>
         (value & WriteFlag) != 0 ? PciOpError.AccessDenied : Function.Write(Offset, Size, value);

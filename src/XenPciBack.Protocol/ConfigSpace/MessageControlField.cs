@@ -16,6 +16,8 @@ internal sealed class MessageControlField(IPciFunction function, ConfigPolicy po
 
     public override string Rule => "switched by requests, not by writes";
 
+    public override ConfigWriteFate Fate => ConfigWriteFate.Allowed;
+
     /// <summary>Whether the hardware has MSI or MSI-X switched on; false for a function without the capability.</summary>
     public static bool IsEnabled(IPciFunction function, uint id)
     {

@@ -37,6 +37,8 @@ internal sealed class PowerControlField : ConfigField
 
     public override string Rule => "power state, data select and PME status are the guest's, PME enable is not";
 
+    public override ConfigWriteFate Fate => ConfigWriteFate.Filtered;
+
     public override PciOpError Write(uint value)
     {
         var error = Function.Read(Offset, Size, out var old);

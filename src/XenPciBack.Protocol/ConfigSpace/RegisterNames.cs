@@ -95,6 +95,18 @@ public sealed class RegisterNames
         return name;
     }
 
+    /// <summary>Every register that has a name, in ascending order; none overlaps another.</summary>
+    /// <param name="end">Bytes of the config space.</param>
+    public IEnumerable<(int Offset, int Size, string Name)> Registers(int end)
+    {
+        for (var i = 0; i < _starts.Count; i++)
+        {
+            var (offset, name) = (_starts.GetKeyAtIndex(i), _starts.GetValueAtIndex(i));
+            var next = i + 1 < _starts.Count ? _starts.GetKeyAtIndex(i + 1) : end;
+            if (name.Length > 0 && offset < end) yield return (offset, Math.Min(next, end) - offset, name);
+        }
+    }
+
     private void AddCapabilities(ReadOnlySpan<byte> config)
     {
         var visited = new HashSet<int>();

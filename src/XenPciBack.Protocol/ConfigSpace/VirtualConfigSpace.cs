@@ -4,9 +4,26 @@ using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Protocol.ConfigSpace;
 
+/// <summary>What the rules let through of a write. They alone decide it: that the device is not asked costs nothing, and says nothing of single bits.</summary>
+public enum ConfigWriteFate
+{
+    /// <summary>It reached the device as it was, or changed nothing.</summary>
+    Allowed,
+
+    /// <summary>A part of it, or something else in its place.</summary>
+    Filtered,
+
+    /// <summary>Nothing.</summary>
+    Dropped,
+}
+
 /// <summary>The outcome of a config write.</summary>
 /// <param name="Dropped">No rule covers the register, so the write went nowhere, with success as far as the guest knows.</param>
-public readonly record struct ConfigWriteResult(PciOpError Error, bool Dropped);
+public readonly record struct ConfigWriteResult(PciOpError Error, bool Dropped)
+{
+    /// <summary>Of the whole write, if it was answered with success.</summary>
+    public ConfigWriteFate Fate { get; init; }
+}
 
 /// <summary>
 /// The config space of one function as a guest may see and change it. Reads come from the hardware, overlaid by the fields;
@@ -68,6 +85,7 @@ public sealed class VirtualConfigSpace
         if (!IsValid(offset, size)) return new(PciOpError.InvalidOffset, Dropped: false);
         var error = PciOpError.Success;
         var handled = false;
+        var fate = ConfigWriteFate.Allowed;
         foreach (var field in _fields)
         {
             if (!field.Overlaps(offset, size)) continue;
@@ -77,10 +95,22 @@ public sealed class VirtualConfigSpace
             var asked = Merge(fieldValue, value, Mask(size), offset - field.Offset) & Mask(field.Size);
             error = field.Write(asked);
             trace?.Add(FieldOutcome.OfWrite(field, error, fieldValue, asked, _function));
+            var fieldFate = asked == fieldValue ? ConfigWriteFate.Allowed : field.Fate;
+            fate = !handled || fate == fieldFate ? fieldFate : ConfigWriteFate.Filtered;
             handled = true;
         }
-        if (handled) return new(error, Dropped: false);
+        if (handled) return new(error, Dropped: false) { Fate = fate };
         return WriteUnknown(new ConfigField(_function, offset, size), value & Mask(size), trace);
+    }
+
+    /// <summary>Every register with a rule beyond the device's own, as the guest reads it and as the device has it, in no order.</summary>
+    public ImmutableArray<FieldOutcome> ReadRuled()
+    {
+        var outcomes = ImmutableArray.CreateBuilder<FieldOutcome>();
+        foreach (var field in _fields)
+            if (field is not RawField)
+                outcomes.Add(FieldOutcome.OfRead(field, field.Read(out var value), value, _function));
+        return outcomes.ToImmutable();
     }
 
     /// <summary>
@@ -127,7 +157,7 @@ public sealed class VirtualConfigSpace
         if (trace is not null) register.Read(out before);
         var error = _policy.Permissive ? _function.Write(register.Offset, register.Size, value) : PciOpError.Success;
         trace?.Add(FieldOutcome.OfWrite(register, error, before, value, _function) with { Rule = _policy.Permissive ? "permissive: no rule, the device's own" : "no rule knows it" });
-        return new(error, Dropped: !_policy.Permissive);
+        return new(error, Dropped: !_policy.Permissive) { Fate = _policy.Permissive ? ConfigWriteFate.Allowed : ConfigWriteFate.Dropped };
     }
 
     private void AddHeader()

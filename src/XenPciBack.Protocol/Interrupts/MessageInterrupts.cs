@@ -5,6 +5,13 @@ using XenPciBack.Protocol.SharedPage;
 
 namespace XenPciBack.Protocol.Interrupts;
 
+public enum MessageKind
+{
+    None,
+    Msi,
+    Msix,
+}
+
 /// <summary>
 /// MSI and MSI-X of one function, switched by its guest's requests: map first, then enable; disable first, then unmap. One kind
 /// at a time, and nothing is done twice (XSA-157). The results are those of Linux drivers/xen/xen-pciback/pciback_ops.c.
@@ -28,17 +35,10 @@ public sealed class MessageInterrupts
     private readonly int _tableEntries;
     private readonly ulong _tableBar;
 
-    private Kind _kind;
+    private MessageKind _kind;
 
     // On since before this daemon: a guest that asks for it once more may have been left without an answer.
     private bool _isAnswerDue;
-
-    private enum Kind
-    {
-        None,
-        Msi,
-        Msix,
-    }
 
     /// <param name="record">The PIRQs in it were mapped by an earlier daemon for the same guest, which may still use them.</param>
     public MessageInterrupts(IPciFunction function, ConfigPolicy policy, IPirqs pirqs, DeviceRecord record)
@@ -56,13 +56,19 @@ public sealed class MessageInterrupts
         }
     }
 
+    /// <summary>Which kind is on.</summary>
+    public MessageKind InUse => _kind;
+
+    /// <summary>How many messages are on.</summary>
+    public int Vectors => _kind == MessageKind.None ? 0 : _record.Mapped.Length;
+
     /// <summary>From now on nobody else switches them: finds out what is on.</summary>
     public void TakeUp()
     {
-        _kind = _record.Mapped.IsEmpty ? Kind.None : IsSet(_msix, MsixEnable) ? Kind.Msix : IsSet(_msi, MsiEnable) ? Kind.Msi : Kind.None;
-        _isAnswerDue = _kind != Kind.None;
+        _kind = _record.Mapped.IsEmpty ? MessageKind.None : IsSet(_msix, MsixEnable) ? MessageKind.Msix : IsSet(_msi, MsiEnable) ? MessageKind.Msi : MessageKind.None;
+        _isAnswerDue = _kind != MessageKind.None;
         // Mapped and never enabled: the daemon before this one did not get to its answer, and its guest's request is still there.
-        if (_kind == Kind.None) _record.UnmapAll(_pirqs);
+        if (_kind == MessageKind.None) _record.UnmapAll(_pirqs);
     }
 
     /// <summary>Performs enable_msi, disable_msi, enable_msix or disable_msix.</summary>
@@ -87,18 +93,18 @@ public sealed class MessageInterrupts
     /// <returns>0, or the positive errno with which the hypervisor refused.</returns>
     public int Recover()
     {
-        if (_kind == Kind.None) return 0;
+        if (_kind == MessageKind.None) return 0;
         SetIntx(disabled: true);
         if (_pirqs.Restore() is not 0 and var errno) return errno;
-        if (_kind == Kind.Msi) Change(_msi + Control, MsiEnable, MsiEnable);
+        if (_kind == MessageKind.Msi) Change(_msi + Control, MsiEnable, MsiEnable);
         else Change(_msix + Control, MsixEnable | MsixMaskAll, MsixEnable);
         return 0;
     }
 
     private PciAnswer EnableMsi()
     {
-        if (_isAnswerDue && _kind == Kind.Msi && _record.Mapped is [var due]) return new PciAnswer(PciOpError.Success, (uint)due.Value);
-        if (_kind != Kind.None) return MsiRefused(_kind == Kind.Msi ? "MSI is on already" : "MSI-X is on");
+        if (_isAnswerDue && _kind == MessageKind.Msi && _record.Mapped is [var due]) return new PciAnswer(PciOpError.Success, (uint)due.Value);
+        if (_kind != MessageKind.None) return MsiRefused(_kind == MessageKind.Msi ? "MSI is on already" : "MSI-X is on");
         if (_msi == 0) return MsiRefused("the device has no MSI");
         if (!_power.IsD0) return MsiRefused("the device is not in power state D0");
         var errno = Record(_pirqs.MapMsi(out var pirq), pirq);
@@ -109,17 +115,17 @@ public sealed class MessageInterrupts
         }
         SetIntx(disabled: true);
         Change(_msi + Control, MsiEnable, MsiEnable);
-        _kind = Kind.Msi;
+        _kind = MessageKind.Msi;
         return new PciAnswer(PciOpError.Success, (uint)pirq.Value);
     }
 
     private PciAnswer EnableMsix(PciRequest request)
     {
         var count = request.Value;
-        if (_isAnswerDue && _kind == Kind.Msix && _record.Mapped is var due && due.Length == count) return MsixEnabled(due);
+        if (_isAnswerDue && _kind == MessageKind.Msix && _record.Mapped is var due && due.Length == count) return MsixEnabled(due);
         if (count > SharedPageLayout.MaxMsixEntries) return MsixRefused(request, Errnos.EINVAL, "more vectors than the page has entries");
-        if (_kind == Kind.Msix) return MsixRefused(request, Errnos.EALREADY, "MSI-X is on already");
-        if (_kind == Kind.Msi) return MsixRefused(request, Errnos.ENXIO, "MSI is on");
+        if (_kind == MessageKind.Msix) return MsixRefused(request, Errnos.EALREADY, "MSI-X is on already");
+        if (_kind == MessageKind.Msi) return MsixRefused(request, Errnos.ENXIO, "MSI is on");
         if (!_function.DecodesMemory) return MsixRefused(request, Errnos.ENXIO, "the device does not decode memory, where its table lies");
 
         if (count == 0) return MsixFailed(Errnos.EINVAL, "no vector was asked for");
@@ -142,7 +148,7 @@ public sealed class MessageInterrupts
         }
         SetIntx(disabled: true);
         Change(_msix + Control, MsixEnable | MsixMaskAll, MsixEnable);
-        _kind = Kind.Msix;
+        _kind = MessageKind.Msix;
         return MsixEnabled(mapped.MoveToImmutable());
     }
 
@@ -171,12 +177,12 @@ public sealed class MessageInterrupts
 
     private int TurnOff()
     {
-        if (_kind != Kind.None)
+        if (_kind != MessageKind.None)
         {
-            if (_kind == Kind.Msi) Change(_msi + Control, MsiEnable, 0);
+            if (_kind == MessageKind.Msi) Change(_msi + Control, MsiEnable, 0);
             else Change(_msix + Control, MsixEnable, 0);
             SetIntx(disabled: false);
-            _kind = Kind.None;
+            _kind = MessageKind.None;
         }
         return _record.UnmapAll(_pirqs);
     }

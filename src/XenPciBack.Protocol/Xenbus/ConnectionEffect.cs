@@ -11,7 +11,11 @@ public abstract record ConnectionEffect
     public sealed record WriteNodes(ImmutableArray<(string Name, string Value)> Nodes) : ConnectionEffect;
 
     /// <summary>Write the error node: <c>"&lt;errno&gt; &lt;text&gt;"</c>.</summary>
-    public sealed record RecordError(int Errno, string Text) : ConnectionEffect;
+    public sealed record RecordError(int Errno, string Text) : ConnectionEffect
+    {
+        /// <summary>What the frontend has published cannot be used; false: the toolstack's or the host's doing.</summary>
+        public bool IsFrontends { get; init; }
+    }
 
     /// <summary>Open the device; answered by <see cref="ConnectionInput.DeviceOpened"/> or <see cref="ConnectionInput.DeviceRefused"/>.</summary>
     /// <param name="Permissive">The toolstack has asked for it (<c>permissive=1</c> in the domain's configuration).</param>

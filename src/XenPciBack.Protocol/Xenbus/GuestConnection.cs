@@ -91,7 +91,7 @@ public sealed record GuestConnection
         Connected when State == XenbusState.Initialised =>
             (this with { IsConnected = true, IsReopened = false, State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
         Connected => (this with { IsConnected = true }, Nothing),
-        ConnectRefused(var errno, var reason) => Fail(errno, reason),
+        ConnectRefused(var errno, var reason) => Fail(errno, reason, isFrontends: true),
         FrontendSilent => (this with { IsFrontendSilent = AwaitsFrontend }, Nothing),
         ConnectionInput.Reopen => AwaitsReopening ? Reopen() : (this, Nothing),
         GuestEnded => (this with { IsGuestEnded = State != XenbusState.Unknown }, Nothing),
@@ -196,7 +196,7 @@ public sealed record GuestConnection
         };
         if (state is XenbusState.Initialised or XenbusState.Closed) return adopted.OpenAll([]);
         return ReadHandshake(frontend, out var connect) is { } fault
-            ? Fail(fault.Errno, fault.Text)
+            ? Fail(fault.Errno, fault.Text, isFrontends: true)
             : (adopted with { Adoption = connect }).OpenAll([]);
     }
 
@@ -303,7 +303,7 @@ public sealed record GuestConnection
     private Result ConnectWhenReady(FrontendNodes frontend)
     {
         if (XenbusStates.Parse(frontend.State) != XenbusState.Initialised) return (this, Nothing);
-        return ReadHandshake(frontend, out var connect) is { } fault ? Fail(fault.Errno, fault.Text) : (this, [connect]);
+        return ReadHandshake(frontend, out var connect) is { } fault ? Fail(fault.Errno, fault.Text, isFrontends: true) : (this, [connect]);
     }
 
     private static (int Errno, string Text)? ReadHandshake(FrontendNodes frontend, out Connect connect)
@@ -338,8 +338,8 @@ public sealed record GuestConnection
         return (new GuestConnection(Guest, _topologies) { Explained = Explained }, effects.ToImmutable());
     }
 
-    private Result Fail(int errno, string text) =>
-        (this with { State = XenbusState.Closing, Opening = [], Adoption = null }, [new RecordError(errno, text), .. StateChange(XenbusState.Closing)]);
+    private Result Fail(int errno, string text, bool isFrontends = false) =>
+        (this with { State = XenbusState.Closing, Opening = [], Adoption = null }, [new RecordError(errno, text) { IsFrontends = isFrontends }, .. StateChange(XenbusState.Closing)]);
 
     private Result Explaining(string text) =>
         text == Explained ? (this, Nothing) : (this with { Explained = text }, [new Explain(text)]);

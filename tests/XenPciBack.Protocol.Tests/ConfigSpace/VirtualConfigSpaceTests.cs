@@ -174,12 +174,18 @@ public class VirtualConfigSpaceTests
     public void A_register_without_a_rule_is_read_only_by_default_and_open_when_permissive()
     {
         var result = Open().Write(0x06, 2, 0xFFFF);
-        Assert.Equal(new ConfigWriteResult(PciOpError.Success, Dropped: true), result);
+        Assert.Equal(new ConfigWriteResult(PciOpError.Success, Dropped: true) { Fate = ConfigWriteFate.Dropped }, result);
         Assert.Empty(_hardware.Writes);
 
-        Assert.Equal(new ConfigWriteResult(PciOpError.Success, Dropped: false), Open(permissive: true).Write(0x06, 2, 0xFFFF));
+        Assert.Equal(new ConfigWriteResult(PciOpError.Success, Dropped: false) { Fate = ConfigWriteFate.Allowed }, Open(permissive: true).Write(0x06, 2, 0xFFFF));
         Assert.Equal([(0x06, 2, 0xFFFFu)], _hardware.Writes);
     }
+
+    [Theory]
+    [InlineData(0x0C, 1, 0x20u, ConfigWriteFate.Allowed), InlineData(0x3D, 1, 0x03u, ConfigWriteFate.Dropped), InlineData(0x04, 2, 0x0007u, ConfigWriteFate.Filtered)]
+    // Cache Line Size, which is the device's own, and the read-only Latency Timer beside it.
+    [InlineData(0x0C, 4, 0x0000_5520u, ConfigWriteFate.Filtered), InlineData(0x0C, 4, 0x0000_0020u, ConfigWriteFate.Allowed)]
+    public void What_the_rules_let_through_of_a_write_has_a_name(int offset, int size, uint value, ConfigWriteFate fate) => Assert.Equal(fate, Open().Write(offset, size, value).Fate);
 
     [Fact]
     public void A_write_across_a_field_and_its_neighbour_reaches_only_the_field()
