@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text.RegularExpressions;
 using Microsoft.Playwright;
 using XenPciBack.Fleet;
 using XenPciBack.Web.Preview;
@@ -52,7 +53,7 @@ public abstract class PageTest(Browser browser) : IAsyncLifetime
         Page.PageError += (_, error) => _complaints.Enqueue(error);
         _context.Request += (_, request) => _requests.Enqueue(request.Url);
         await Page.GotoAsync($"{Server.Address}{hash}");
-        await Expect(Page.GetByRole(AriaRole.Status).First).ToHaveTextAsync(new System.Text.RegularExpressions.Regex("live"));
+        await Expect(Page.GetByRole(AriaRole.Status).First).ToHaveTextAsync(new Regex("live"));
     }
 
     protected static ILocatorAssertions Expect(ILocator locator) => Assertions.Expect(locator);
@@ -60,6 +61,15 @@ public abstract class PageTest(Browser browser) : IAsyncLifetime
     protected void Break() => Board.Update(state => MadeUpFleet.Break(state, DateTimeOffset.UtcNow));
 
     protected void Lose(string host) => Board.Update(state => state.WithPresence(host, Presence.Lost, DateTimeOffset.UtcNow));
+
+    /// <summary>The server ends, something happens, and the next one has the same address.</summary>
+    protected async Task RestartServerAsync(Func<Task> meanwhile)
+    {
+        var port = Server.Address.Port;
+        await Server.DisposeAsync();
+        await meanwhile();
+        Server = await PreviewServer.StartAsync(Board, MadeUpFleet.ConfigAsync, port);
+    }
 
     protected Task ShootAsync(string name) => Page.ScreenshotAsync(new PageScreenshotOptions { Path = Path.Combine(AppContext.BaseDirectory, "screenshots", $"{name}.png"), FullPage = name.StartsWith("guest", StringComparison.Ordinal) });
 

@@ -62,7 +62,7 @@ public sealed class ScreenshotTests(Browser browser) : PageTest(browser)
         {
             Board.Update(state => fleet.Next(state, DateTimeOffset.UtcNow));
             var number = Board.State.Hosts["alpha"].Status!.Number;
-            await Page.WaitForFunctionAsync("async number => (await import('/fleet.js')).hostOf('alpha').status.number >= number", number);
+            while (await Page.EvaluateAsync<long>("import('/fleet.js').then(fleet => fleet.hostOf('alpha').status.number)") < number) await Task.Yield();
         }
     }
 }

@@ -26,7 +26,7 @@ public static class Dashboard
     /// <param name="names">Names, besides addresses and <c>localhost</c>, under which a browser may ask for this node.</param>
     public static void MapDashboard(this IEndpointRouteBuilder app, FleetBoard board, ConfigViewSource config, params string[] names)
     {
-        var stream = new FleetStream(board);
+        var stream = new FleetStream(board, writePatience: TimeSpan.FromSeconds(15));
         // One device at a time is read for viewers, however many they are.
         var reading = new SemaphoreSlim(1);
         foreach (var (path, asset) in Assets) Get(path, asset.WriteAsync);

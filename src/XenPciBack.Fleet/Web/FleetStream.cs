@@ -11,7 +11,8 @@ namespace XenPciBack.Fleet.Web;
 /// knows that silence means no news. What waits for a viewer is never more than the difference between what it has seen and what is so now: one that reads slowly is
 /// told less often, one that does not read at all is dropped.
 /// </summary>
-internal sealed class FleetStream(FleetBoard board)
+/// <param name="writePatience">A viewer that has not taken what was written to it for so long is dropped.</param>
+internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
 {
     /// <summary>Viewers at a time; one more is asked to come back later.</summary>
     internal const int MostViewers = 32;
@@ -21,13 +22,12 @@ internal sealed class FleetStream(FleetBoard board)
     /// <summary>Changes that follow each other closely are told together.</summary>
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(200);
 
-    /// <summary>A viewer that has not taken what was written to it for so long is dropped.</summary>
-    private static readonly TimeSpan WritePatience = TimeSpan.FromSeconds(15);
-
     // Each host is made text once for all viewers.
     private readonly ConditionalWeakTable<HostEntry, byte[]> _hosts = [];
 
     private int _viewers;
+
+    public int Viewers => Volatile.Read(ref _viewers);
 
     public async Task ServeAsync(HttpContext context)
     {
@@ -95,7 +95,7 @@ internal sealed class FleetStream(FleetBoard board)
         async Task FlushAsync()
         {
             using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop);
-            patience.CancelAfter(WritePatience);
+            patience.CancelAfter(writePatience);
             try
             {
                 await context.Response.BodyWriter.FlushAsync(patience.Token).ConfigureAwait(false);

@@ -113,8 +113,8 @@ function table(view, fields, chosen, choose, title) {
     h("thead", {}, h("tr", {}, ["Register", "Guest", "Device"].map(head => h("th", { scope: "col" }, head)))),
     h("tbody", {}, fields.map(field => h("tr", { key: field.offset, class: `${field.rule ? "ruled" : ""}${field === chosen ? " chosen" : ""}`, onclick: () => choose(field) },
       h("th", { scope: "row" }, h("span", { class: "mono quiet" }, place(field)), " ", field.name, field.rule && h("span", { class: "rule" }, field.rule)),
-      h("td", { class: "mono" }, value(view.guest, field)),
-      h("td", { class: `mono${value(view.guest, field) === value(view.device, field) ? " quiet" : ""}` }, value(view.device, field))))));
+      h("td", { class: `mono${field.size <= 4 ? " short" : ""}` }, value(view.guest, field)),
+      h("td", { class: `mono${field.size <= 4 ? " short" : ""}${value(view.guest, field) === value(view.device, field) ? " quiet" : ""}` }, value(view.device, field))))));
 }
 
 function onKey(event, fields, width, choose) {

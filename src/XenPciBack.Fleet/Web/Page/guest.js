@@ -13,7 +13,7 @@ export function guestPage(route, ui, act) {
   const guest = entry?.status?.guests.find(guest => guest.domain === domain);
   const kill = entry && killed(entry).get(domain);
   const name = guest ? guestName(guest) : nameOf(host, domain) ?? `domain ${domain}`;
-  return h("article", { key: `guest ${host}/${domain}`, class: `guest${entry && !isUp(entry) ? " is-lost" : ""}` },
+  return h("article", { key: `guest ${host}/${domain}`, class: `guest-page${entry && !isUp(entry) ? " is-lost" : ""}` },
     h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/" }, "Fleet"), " / ", host),
     h("h1", { id: "title", tabindex: "-1" }, name, h("span", { class: "quiet" }, ` #${domain} on ${host}`)),
     h("p", { class: "standing" }, standing(entry, guest, kill)),

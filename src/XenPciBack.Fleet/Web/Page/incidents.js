@@ -9,6 +9,9 @@ const incidentPath = incident => `#/${encodeURIComponent(incident.host)}/inciden
 const wordsOf = incident => [incident.host, kindOf(incident.kind)[0], incident.summary, incident.device ?? "", incident.guest === null ? "" : `domain ${incident.guest}`, nameOf(incident.host, incident.guest) ?? "", ...incident.details]
   .join(" ").toLowerCase();
 
+/** More at a time would help nobody's eye. */
+const mostShown = 200;
+
 /** @param ofGuest only those that concern it; null: all that the filter lets through */
 export function incidents(ui, ofGuest = null) {
   const shown = ofGuest === null
@@ -17,7 +20,8 @@ export function incidents(ui, ofGuest = null) {
   return h("section", { class: "incidents", "aria-labelledby": "incidents-title" },
     h("h2", { id: "incidents-title" }, "Incidents", shown.length > 0 && h("span", { class: "quiet" }, ` ${shown.length}`)),
     shown.length === 0 ? h("p", { class: "empty" }, ui.filter !== "" && ofGuest === null ? "None matches the filter." : "None.")
-      : h("ol", { id: "incidents", "aria-label": "Incidents, newest first", onkeydown: onKey }, shown.map(one => incident(one, ui, ofGuest))));
+      : h("ol", { id: "incidents", "aria-label": "Incidents, newest first", onkeydown: onKey }, shown.slice(0, mostShown).map(one => incident(one, ui, ofGuest))),
+    shown.length > mostShown && h("p", { class: "empty" }, "The filter finds older ones."));
 }
 
 function incident(one, ui, ofGuest) {
@@ -34,11 +38,11 @@ function incident(one, ui, ofGuest) {
     },
     h("span", { class: "mark", "aria-hidden": "true" }, tones[tone].mark),
     h("span", { class: "what" }, title),
-    h("span", { class: "where" }, one.host, guest && ` · ${guest}`, one.device && [" · ", h("span", { class: "mono" }, one.device)]),
+    h("span", { class: "where" }, one.host, guest && ` · ${guest}`),
     moment(one.at, `${span(now() - Date.parse(one.at))} ago`),
     h("span", { class: "says" }, one.summary)),
     isOpen && h("div", { class: "panel", id: panel },
-      h("p", { class: "quiet" }, moment(one.at, clock(one.at, now())), `, number ${one.number} of ${one.host}`),
+      h("p", { class: "quiet" }, moment(one.at, clock(one.at, now())), `, number ${one.number} of ${one.host}`, one.device && [", device ", h("span", { class: "mono" }, one.device)]),
       one.details.length > 0 && [h("h3", {}, one.kind === "deviceError" || one.kind === "guestKilled" ? "Status" : "Details"), h("ul", { class: "bits" }, one.details.map(detail => h("li", {}, detail)))],
       one.path.length > 0 && [h("h3", {}, "How it went up the supervision"), h("ol", { class: "chain" }, one.path.map(step => h("li", {}, ...stepOf(step))))],
       one.guest !== null && !ofGuest && h("p", {}, h("a", { href: `#/${encodeURIComponent(one.host)}/${one.guest}` }, `The guest's page`))));

@@ -8,7 +8,7 @@ import { summary, tree } from "./tree.js";
 import { badge, clock, tones } from "./words.js";
 
 /** What the viewer has chosen. */
-const ui = { filter: "", open: new Map(), selected: null, incident: null, device: null, field: null, allFields: false, focus: null };
+const ui = { filter: "", open: new Map(), selected: null, incident: null, device: null, field: null, allFields: false, focus: null, reveal: true };
 
 const element = id => document.getElementById(id);
 const main = element("main"), filter = element("filter"), help = element("help");
@@ -43,6 +43,11 @@ function draw() {
   if (ui.focus === "field") main.querySelector(`[data-field="${ui.field}"]`)?.focus();
   if (ui.focus === "title") element("title")?.focus({ preventScroll: true });
   ui.focus = null;
+  const open = ui.reveal && main.querySelector(".incident.is-open");
+  if (open) {
+    open.scrollIntoView({ block: "nearest" });
+    ui.reveal = false;
+  }
 }
 
 const overview = () => [summary(), h("div", { key: "fleet", class: "fleet" },
@@ -58,6 +63,7 @@ let last = route();
 addEventListener("hashchange", () => {
   const before = last;
   last = route();
+  ui.reveal = true;
   if (last.domain !== null && (before.host !== last.host || before.domain !== last.domain)) {
     Object.assign(ui, { device: null, field: null, focus: "title" });
     scrollTo(0, 0);

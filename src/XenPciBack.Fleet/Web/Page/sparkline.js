@@ -4,9 +4,13 @@ import { h } from "./view.js";
 
 export const kept = 60;
 
-const width = kept - 1, height = 20;
+/** With fewer values than this the line begins at the right. */
+const fewest = 20;
+
+const height = 20;
 
 export function sparkline(values, kind) {
+  const width = Math.max(values.length, fewest) - 1;
   const most = Math.max(...values, 0) || 1;
   const x = i => width - (values.length - 1 - i), y = value => (height - 1 - (height - 2) * value / most).toFixed(1);
   const line = values.map((value, i) => `${x(i)} ${y(value)}`).join("L");

@@ -43,9 +43,9 @@ function hostRow(entry, children) {
   const state = isLost ? `${entry.presence === "lost" ? "lost" : "ended"} since ${clock(entry.presentSince, now())}` : entry.status === null ? "nothing told yet" : "live";
   return {
     key: entry.host, level: 1, kind: "host", isLost, children,
-    name: entry.host, state: badge(tone, isLost ? [moment(entry.presentSince, state), ", last state"] : state),
+    name: entry.host, state: badge(tone, isLost ? moment(entry.presentSince, state) : state),
     rate: entry.status && total, latency: worst || null,
-    info: entry.status && `Xen ${entry.status.xen}, xenpciback ${entry.status.version}, ${isLost ? `last heard of ${span(now() - Date.parse(entry.status.at))} ago` : `up ${span(now() - Date.parse(entry.status.since))}`}`,
+    info: entry.status && `${isLost ? `last state, ${span(now() - Date.parse(entry.status.at))} old` : `up ${span(now() - Date.parse(entry.status.since))}`}, Xen ${entry.status.xen}, xenpciback ${entry.status.version}`,
     says: `host ${entry.host}, ${state}, ${plural(guests.length, "guest")}`, words: `${entry.host} ${state}`,
   };
 }
@@ -70,7 +70,7 @@ function deviceRow(entry, device, parent) {
   const state = device.isRecovering ? "recovering" : interrupts(device);
   return {
     key: `${parent}/${device.device}`, parent, level: 3, kind: "device", isLost: !isUp(entry),
-    name: device.device, note: `as ${device.virtual}`, state: device.isRecovering ? badge("busy", state) : h("span", { class: "quiet" }, state), info,
+    name: device.device, note: `as ${device.virtual.replace(/^0000:/, "")}`, state: device.isRecovering ? badge("busy", state) : h("span", { class: "quiet" }, state), info,
     says: `device ${device.device}, ${info}, seen by the guest at ${device.virtual}, ${state}`, words: `${device.device} ${device.virtual} ${info} ${state}`,
   };
 }
