@@ -22,11 +22,11 @@ public sealed class MadeUpFleet(int seed)
         var state = FleetState.Empty;
         foreach (var status in new[] { Alpha(now), Beta(now), Gamma(now) }) state = state.WithPresence(status.Host, Presence.Up, now.AddHours(-3)).WithStatus(status, now);
         return state
-            .WithIncident(Told("alpha", 1, now.AddHours(-26), IncidentKind.Adopted, 4, null, "Guest build was taken up from the daemon before, 3 devices, within 0.4 s"), now)
-            .WithIncident(Told("gamma", 1, now.AddHours(-5), IncidentKind.DeviceError, null, Usb, "0000:00:14.0 reports errors, correctable: Bad TLP, 10 within 60 s", ["Bad TLP", "Replay Timer Timeout"]), now)
-            .WithIncident(Told("gamma", 2, now.AddMinutes(-72), IncidentKind.Misbehaved, 12, Gpu, "Guest desktop asks for offset 4096 of 0000:65:00.0, beyond its config space; 31 requests refused"), now)
-            .WithIncident(Told("alpha", 2, now.AddMinutes(-31), IncidentKind.Restarted, 5, null, "The actor of guest mail failed and was started again; the guest noticed nothing", [],
-                ["GuestActor 5: InvalidOperationException", "BackendSupervisor: starts another one, which takes the guest up where it is"]), now);
+            .WithIncident(Told("alpha", 1, now.AddHours(-26), IncidentKind.Adopted, 4, null, "Guest 4 of an earlier daemon was taken up, Connected, with 0000:03:00.0, 0000:04:00.0, 0000:00:14.0"), now)
+            .WithIncident(Told("gamma", 1, now.AddHours(-5), IncidentKind.DeviceError, null, Usb, "0000:00:14.0 reports an error, correctable: Bad TLP; no guest has it", ["0000:00:14.0, correctable, status 00000040, heard from the kernel's trace", "bit 6: Bad TLP"]), now)
+            .WithIncident(Told("gamma", 2, now.AddMinutes(-72), IncidentKind.Misbehaved, 12, Gpu, "Guest 12 breaks the protocol: it asks for a register beyond the end of a config space"), now)
+            .WithIncident(Told("alpha", 2, now.AddMinutes(-31), IncidentKind.Restarted, 5, null, "GuestActor has failed and another one goes on in its place: InvalidOperationException", [],
+                ["/user/backend/guest-5 GuestActor: fails, InvalidOperationException", "/user/backend BackendSupervisor: started another one, which takes the guest up where it is"]), now);
     }
 
     /// <summary>What a second has brought.</summary>
@@ -41,7 +41,7 @@ public sealed class MadeUpFleet(int seed)
     public static FleetState Break(FleetState state, DateTimeOffset now)
     {
         const string error = "fatal: Malformed TLP, first Malformed TLP, TLP header 4a000001 00000004 01000000 00000000";
-        ImmutableArray<string> bits = ["Malformed TLP (bit 18), the first", "Unsupported Request Error (bit 20)"];
+        ImmutableArray<string> details = ["0000:03:00.0, fatal, status 00140000, heard from the kernel's trace", "bit 18: Malformed TLP, the first", "bit 20: Unsupported Request Error", "TLP header 4a000001 00000004 01000000 00000000"];
         var status = state.Hosts["beta"].Status!;
         status = status with
         {
@@ -50,10 +50,12 @@ public sealed class MadeUpFleet(int seed)
             Quarantine = status.Quarantine.Add(new QuarantinedDevice(Nic, new DomainId(7), now, "fatal: Malformed TLP")),
         };
         return state
-            .WithIncident(Told("beta", 1, now, IncidentKind.DeviceError, 7, Nic, $"0000:03:00.0 reports an error, {error}", bits), now)
-            .WithIncident(Told("beta", 2, now.AddMilliseconds(3), IncidentKind.GuestKilled, 7, Nic, "Guest web-2 crashed in 3.1 ms, because its device 0000:03:00.0 is lost: fatal: Malformed TLP", bits,
-                ["0000:03:00.0: fatal: Malformed TLP", "DeviceActor 0000:03:00.0: fails, its device is lost", "GuestActor 7: fails with it", "BackendSupervisor: crashes domain 7 through the hypervisor, and no other"]), now)
-            .WithIncident(Told("beta", 3, now.AddMilliseconds(9), IncidentKind.Quarantined, 7, Nic, "0000:03:00.0 is in quarantine; no guest gets it until: xenpciback quarantine clear 0000:03:00.0"), now)
+            .WithIncident(Told("beta", 1, now, IncidentKind.GuestKilled, 7, Nic, $"Guest 7 was crashed, because its device 0000:03:00.0 is lost: {error}", details,
+            [
+                $"/user/backend/guest-7/0000:03:00.0 DeviceActor: its device is lost, {error}", "/user/backend/guest-7 GuestActor: fails with its device",
+                "/user/backend BackendSupervisor: crashed the guest through the hypervisor in 3.1 ms",
+            ]), now)
+            .WithIncident(Told("beta", 2, now.AddMilliseconds(9), IncidentKind.Quarantined, 7, Nic, $"0000:03:00.0 is in quarantine since guest 7 has lost it: {error}", details), now)
             .WithStatus(status, now);
     }
 

@@ -45,8 +45,8 @@ public sealed class StreamTests : IAsyncLifetime
         Assert.Equal(("fleet", 3), await viewer.NextAsync() is var (name, data) ? (name, data.GetProperty("hosts").GetArrayLength()) : default);
         _board.Update(state => MadeUpFleet.Break(state, DateTimeOffset.UtcNow));
         var told = new List<string>();
-        while (told.Count < 4) told.Add(await viewer.NextAsync() is var (kind, what) ? kind == "host" ? $"host {what.GetProperty("host")}" : $"{kind} {what.GetProperty("number")}" : "the end");
-        Assert.Equal(["host beta", "incident 1", "incident 2", "incident 3"], told);
+        while (told.Count < 3) told.Add(await viewer.NextAsync() is var (kind, what) ? kind == "host" ? $"host {what.GetProperty("host")}" : $"{kind} {what.GetProperty("number")}" : "the end");
+        Assert.Equal(["host beta", "incident 1", "incident 2"], told);
     }
 
     [Fact]

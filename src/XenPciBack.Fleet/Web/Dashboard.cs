@@ -12,6 +12,7 @@ namespace XenPciBack.Fleet.Web;
 
 /// <summary>
 /// The web view of a fleet. It only reads: every route is a GET, nothing is kept of a viewer, and there is no cookie. The page and all it needs is in this assembly.
+/// What is awaited here goes on where it began, so that answers are worked out on the threads that the caller has for them.
 /// </summary>
 public static class Dashboard
 {
@@ -72,13 +73,13 @@ public static class Dashboard
     {
         if (!TryGuest(context, out var host, out var domain, out var refusal))
         {
-            await refusal.ConfigureAwait(false);
+            await refusal;
             return;
         }
         var text = (string)context.Request.RouteValues["bdf"]!;
         if (!HostBdf.TryParse(text, out var device))
         {
-            await RefuseAsync(context, StatusCodes.Status400BadRequest, $"'{text}' is not a PCI address; expected ssss:bb:dd.f in hexadecimal").ConfigureAwait(false);
+            await RefuseAsync(context, StatusCodes.Status400BadRequest, $"'{text}' is not a PCI address; expected ssss:bb:dd.f in hexadecimal");
             return;
         }
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
@@ -86,10 +87,10 @@ public static class Dashboard
         ConfigView? view;
         try
         {
-            await reading.WaitAsync(stop.Token).ConfigureAwait(false);
+            await reading.WaitAsync(stop.Token);
             try
             {
-                view = await config(host, domain, device, stop.Token).WaitAsync(stop.Token).ConfigureAwait(false);
+                view = await config(host, domain, device, stop.Token).WaitAsync(stop.Token);
             }
             finally
             {
@@ -99,12 +100,12 @@ public static class Dashboard
         catch (OperationCanceledException)
         {
             if (!context.RequestAborted.IsCancellationRequested)
-                await RefuseAsync(context, StatusCodes.Status504GatewayTimeout, $"host '{host}' has not answered within {ConfigPatience.TotalSeconds:0} s").ConfigureAwait(false);
+                await RefuseAsync(context, StatusCodes.Status504GatewayTimeout, $"host '{host}' has not answered within {ConfigPatience.TotalSeconds:0} s");
             return;
         }
         await (view is null
             ? RefuseAsync(context, StatusCodes.Status404NotFound, $"guest {domain} of host '{host}' has no device {device}, or the host does not answer")
-            : FleetJson.WriteAsync(context, view)).ConfigureAwait(false);
+            : FleetJson.WriteAsync(context, view));
     }
 
     private static bool TryGuest(HttpContext context, out string host, out DomainId domain, out Task refusal)

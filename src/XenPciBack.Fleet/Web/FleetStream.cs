@@ -36,13 +36,13 @@ internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
             if (Interlocked.Increment(ref _viewers) > MostViewers)
             {
                 context.Response.Headers.RetryAfter = "10";
-                await Dashboard.RefuseAsync(context, StatusCodes.Status503ServiceUnavailable, $"{MostViewers} viewers are served already, which is the most").ConfigureAwait(false);
+                await Dashboard.RefuseAsync(context, StatusCodes.Status503ServiceUnavailable, $"{MostViewers} viewers are served already, which is the most");
                 return;
             }
             // The node's end does not wait for viewers.
             var ending = context.RequestServices.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
             using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, ending);
-            await TellAsync(context, stop.Token).ConfigureAwait(false);
+            await TellAsync(context, stop.Token);
         }
         catch (OperationCanceledException)
         {
@@ -61,9 +61,9 @@ internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
         Write("fleet", JsonSerializer.SerializeToUtf8Bytes(FleetJson.Fleet(seen), FleetJson.Options));
         while (true)
         {
-            await FlushAsync().ConfigureAwait(false);
-            await Task.Delay(Pause, stop).ConfigureAwait(false);
-            if (await ChangeAsync(seen, stop).ConfigureAwait(false) is not { } now)
+            await FlushAsync();
+            await Task.Delay(Pause, stop);
+            if (await ChangeAsync(seen, stop) is not { } now)
             {
                 Write("beat", JsonSerializer.SerializeToUtf8Bytes(new { At = DateTimeOffset.UtcNow }, FleetJson.Options));
                 continue;
@@ -98,7 +98,7 @@ internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
             patience.CancelAfter(writePatience);
             try
             {
-                await context.Response.BodyWriter.FlushAsync(patience.Token).ConfigureAwait(false);
+                await context.Response.BodyWriter.FlushAsync(patience.Token);
             }
             catch (OperationCanceledException)
             {
@@ -115,7 +115,7 @@ internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
         beat.CancelAfter(Beat);
         try
         {
-            return await board.NextAsync(seen, beat.Token).ConfigureAwait(false);
+            return await board.NextAsync(seen, beat.Token);
         }
         catch (OperationCanceledException) when (!stop.IsCancellationRequested)
         {

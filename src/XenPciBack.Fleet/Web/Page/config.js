@@ -34,7 +34,7 @@ export function configSpace(host, guest, ui, act) {
     h("h2", { id: "config-title" }, "Config space", h("span", { class: "quiet" }, ` of ${device.device}, as the guest reads it`)),
     h("div", { class: "bar-of-tools" },
       guest.devices.length > 1 && guest.devices.map(one => h("button", { key: one.device, class: "button mono", type: "button", "aria-pressed": String(one === device), onclick: () => act(ui => { ui.device = one.device; ui.field = null; }) }, one.device)),
-      h("button", { key: "again", class: "button", type: "button", disabled: isBusy, onclick: () => act(() => { read(of, address, act); }) }, isBusy ? "Reading" : "Read again"),
+      h("button", { key: "again", class: "button", type: "button", "aria-busy": isBusy ? "true" : null, onclick: () => act(() => { read(of, address, act); }) }, isBusy ? "Reading" : "Read again"),
       h("label", { key: "all" }, h("input", { type: "checkbox", onchange: event => act(ui => { ui.allFields = event.target.checked; }) }), " all registers")),
     error ? h("p", { class: "empty", role: "alert" }, `It cannot be shown: ${error}.`) : view ? shown(view, ui, act) : h("p", { class: "empty" }, "Reading."));
 }

@@ -97,7 +97,9 @@ function setHost(entry) {
   const before = hostOf(entry.host);
   fleet.hosts = [...fleet.hosts.filter(other => other !== before), entry].sort((a, b) => a.host.localeCompare(b.host, "en", { numeric: true }));
   const isNews = isUp(entry) && entry.status !== null && (before?.status?.number !== entry.status.number || before.status.since !== entry.status.since);
-  for (const guest of entry.status?.guests ?? []) {
+  const guests = entry.status?.guests ?? [];
+  for (const guest of before?.status?.guests ?? []) if (!guests.some(other => other.domain === guest.domain)) histories.delete(`${entry.host}/${guest.domain}`);
+  for (const guest of guests) {
     const key = `${entry.host}/${guest.domain}`;
     if (guest.name !== null) names.set(key, guest.name);
     if (!isNews) continue;

@@ -5,7 +5,7 @@ import { configSpace } from "./config.js";
 import { fleet, historyOf, hostOf, isUp, killed, nameOf, now } from "./fleet.js";
 import { incidents } from "./incidents.js";
 import { sparkline } from "./sparkline.js";
-import { badge, className, clock, grouped, guestName, hex, ids, interrupts, latency, moment, rate, span, stateName, toneOf } from "./words.js";
+import { badge, clock, grouped, guestName, hex, interrupts, latency, moment, nature, rate, span, stateName, toneOf } from "./words.js";
 
 export function guestPage(route, ui, act) {
   const { host, domain } = route;
@@ -76,7 +76,7 @@ function topology(guest) {
           h("span", { class: "mono slot" }, device.virtual.slice(8)),
           h("span", { class: "arrow", role: "img", "aria-label": "is" }, "→"),
           h("span", { class: "mono" }, device.device),
-          h("span", { class: "what" }, `${className(device.classCode)} `, h("span", { class: "mono quiet" }, `[${ids(device)}]`)),
+          h("span", { class: "what" }, nature(device)),
           device.isRecovering ? badge("busy", "recovering") : h("span", { class: "quiet" }, interrupts(device))))));
     }));
 }

@@ -44,14 +44,14 @@ function incident(one, ui, ofGuest) {
     isOpen && h("div", { class: "panel", id: panel },
       h("p", { class: "quiet" }, moment(one.at, clock(one.at, now())), `, number ${one.number} of ${one.host}`, one.device && [", device ", h("span", { class: "mono" }, one.device)]),
       one.details.length > 0 && [h("h3", {}, one.kind === "deviceError" || one.kind === "guestKilled" ? "Status" : "Details"), h("ul", { class: "bits" }, one.details.map(detail => h("li", {}, detail)))],
-      one.path.length > 0 && [h("h3", {}, "How it went up the supervision"), h("ol", { class: "chain" }, one.path.map(step => h("li", {}, ...stepOf(step))))],
+      one.path.length > 0 && [h("h3", {}, "How it went up the supervision"), h("ol", { class: "chain" }, one.path.map(step => h("li", {}, stepOf(step))))],
       one.guest !== null && !ofGuest && h("p", {}, h("a", { href: `#/${encodeURIComponent(one.host)}/${one.guest}` }, `The guest's page`))));
 }
 
-/** "DeviceActor 0000:03:00.0: fails": who stands out from what it did. */
+/** "/user/backend/guest-7 GuestActor: fails": who, where it is, and what it did. */
 function stepOf(step) {
-  const cut = step.search(/: /);
-  return cut < 0 ? [h("span", { class: "who" }, step)] : [h("span", { class: "who" }, step.slice(0, cut)), h("span", { class: "did" }, step.slice(cut + 2))];
+  const [, where, who, did] = /^(\/\S+) ([^:]+): (.*)$/s.exec(step) ?? [null, null, ...step.split(/: (.*)/s)];
+  return [h("span", { class: "who" }, who), where && h("span", { class: "mono quiet" }, where), did && h("span", { class: "did" }, did)];
 }
 
 function onKey(event) {

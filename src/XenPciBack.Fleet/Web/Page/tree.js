@@ -3,7 +3,7 @@
 import { h } from "./view.js";
 import { fleet, historyOf, isUp, killed, nameOf, now } from "./fleet.js";
 import { sparkline } from "./sparkline.js";
-import { badge, className, clock, grouped, guestName, ids, interrupts, latency, moment, plural, rate, span, stateName, toneOf, tones } from "./words.js";
+import { badge, clock, grouped, guestName, interrupts, latency, moment, nature, plural, rate, span, stateName, toneOf, tones } from "./words.js";
 
 /** Above this many devices the guests are closed at first. */
 const mostOpen = 60;
@@ -56,7 +56,7 @@ function guestRow(entry, guest, kill, parent) {
   const tone = kill ? "bad" : toneOf(guest.state);
   return {
     key, parent, level: 2, kind: "guest", isLost: !isUp(entry), href: guestPath(entry.host, guest.domain),
-    name: guestName(guest), number: guest.domain, state: badge(tone, state),
+    name: guestName(guest), number: guest.name === null ? undefined : guest.domain, state: badge(tone, state),
     rate: guest.rate, latency: guest.latency?.p99 ?? null, history: historyOf(entry.host, guest.domain),
     info: kill ? kill.summary : `${plural(guest.devices.length, "device")}, ${guest.topology === "vpci" ? "virtual bus" : guest.topology}`,
     says: `guest ${guestName(guest)}, domain ${guest.domain}, ${state}, ${rate(guest.rate)} operations a second`,
@@ -66,7 +66,7 @@ function guestRow(entry, guest, kill, parent) {
 }
 
 function deviceRow(entry, device, parent) {
-  const info = `${className(device.classCode)} [${ids(device)}]`;
+  const info = nature(device);
   const state = device.isRecovering ? "recovering" : interrupts(device);
   return {
     key: `${parent}/${device.device}`, parent, level: 3, kind: "device", isLost: !isUp(entry),
@@ -76,9 +76,9 @@ function deviceRow(entry, device, parent) {
 }
 
 function killedRow(entry, incident, parent) {
-  const name = nameOf(entry.host, incident.guest) ?? `domain ${incident.guest}`;
+  const known = nameOf(entry.host, incident.guest), name = known ?? `domain ${incident.guest}`;
   return {
-    key: `${parent}/${incident.guest}`, parent, level: 2, kind: "guest", isLost: !isUp(entry), href: guestPath(entry.host, incident.guest), name, number: incident.guest,
+    key: `${parent}/${incident.guest}`, parent, level: 2, kind: "guest", isLost: !isUp(entry), href: guestPath(entry.host, incident.guest), name, number: known === null ? undefined : incident.guest,
     state: badge("bad", ["killed ", moment(incident.at, clock(incident.at, now()))]), info: incident.summary,
     says: `guest ${name}, killed`, words: `${name} domain ${incident.guest} killed ${incident.summary}`,
   };
@@ -103,7 +103,7 @@ export function tree(ui, act) {
     const position = (positions.get(row.parent ?? "") ?? 0) + 1;
     positions.set(row.parent ?? "", position);
     return h("li", {
-      key: row.key, role: "treeitem", class: `row ${row.kind}${row.isLost ? " is-lost" : ""}`, tabindex: row.key === selected ? "0" : "-1",
+      key: row.key, role: "treeitem", class: `row ${row.kind}${row.kind !== "host" && !row.history ? " is-brief" : ""}${row.isLost ? " is-lost" : ""}`, tabindex: row.key === selected ? "0" : "-1",
       "aria-level": row.level, "aria-posinset": position, "aria-setsize": sizes.get(row.parent ?? "").length,
       "aria-expanded": row.hasChildren ? String(row.isOpen) : null, "aria-selected": String(row.key === selected), "aria-label": row.says,
       onclick: event => {
@@ -116,14 +116,16 @@ export function tree(ui, act) {
       row.href ? h("a", { href: row.href, tabindex: "-1" }, row.name) : h("span", {}, row.name),
       row.number !== undefined && h("span", { class: "quiet" }, `#${row.number}`), row.note && h("span", { class: "quiet" }, row.note)),
     h("span", { class: "state" }, row.state),
-    h("span", { class: "figure rate" }, row.history && sparkline(row.history.rates, "of-rate"), typeof row.rate === "number" && h("span", { class: "number" }, rate(row.rate), h("span", { class: "unit" }, "/s"))),
-    h("span", { class: "figure late" }, row.history && sparkline(row.history.latencies, "of-latency"), typeof row.latency === "number" && h("span", { class: "number" }, latency(row.latency))),
+    h("span", { class: "figure rate" }, row.history && line(row.history.rates, "of-rate"), typeof row.rate === "number" && h("span", { class: "number" }, rate(row.rate), h("span", { class: "unit" }, "/s"))),
+    h("span", { class: "figure late" }, row.history && line(row.history.latencies, "of-latency"), typeof row.latency === "number" && h("span", { class: "number" }, latency(row.latency))),
     h("span", { class: "info", title: row.info }, row.info));
   };
   return h("div", { class: "tree" },
     h("div", { class: "row head", "aria-hidden": "true" }, h("span", {}, "Host, guest, device"), h("span", {}, "State"), h("span", { class: "figure" }, "Operations"), h("span", { class: "figure" }, "Latency, p99"), h("span", {}, "")),
     h("ul", { id: "tree", role: "tree", "aria-label": "Hosts, guests and devices", onkeydown: event => onKey(event, shown, selected, act) }, shown.map(item)));
 }
+
+const line = (values, kind) => values.some(value => value > 0) && sparkline(values, kind);
 
 function onKey(event, shown, selected, act) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -159,5 +161,6 @@ export function summary() {
     tile(fleet.hosts.length, fleet.hosts.length === 1 ? "host" : "hosts", part(fleet.hosts.length - lost, "good", "live"), part(lost, "lost", "lost")),
     tile(guests.length, guests.length === 1 ? "guest" : "guests", part(connected, "good", "connected"), part(guests.length - connected, "busy", "not connected"), part(statuses.reduce((sum, entry) => sum + dead.get(entry).size, 0), "bad", "killed")),
     tile(guests.reduce((sum, guest) => sum + guest.devices.length, 0), "devices in use", part(kept, "kept", "in quarantine")),
-    h("li", {}, h("b", {}, rate(guests.reduce((sum, guest) => sum + guest.rate, 0))), " operations a second"));
+    h("li", {}, h("b", {}, rate(guests.reduce((sum, guest) => sum + guest.rate, 0))), " operations a second"),
+    fleet.incidents.length > 0 && h("li", { class: "to-incidents" }, h("button", { class: "link", type: "button", onclick: () => document.querySelector("#incidents .line")?.focus() }, h("b", {}, grouped(fleet.incidents.length)), fleet.incidents.length === 1 ? " incident" : " incidents")));
 }

@@ -30,6 +30,7 @@ export const kinds = {
   restarted: ["Restarted", "busy"],
   adopted: ["Adopted", "good"],
   misbehaved: ["Misbehaved", "busy"],
+  abandoned: ["Abandoned", "bad"],
 };
 
 export const kindOf = kind => kinds[kind] ?? [stateName(kind), "idle"];
@@ -66,7 +67,7 @@ export function clock(at, now) {
 export const moment = (at, text) => h("time", { datetime: at, title: at }, text);
 
 /** The device's class as the PCI Code and ID Assignment Specification has it, as far as a host has such things to give. */
-export function className(code) {
+function className(code) {
   return subclasses[code >> 8 & 0xffff] ?? classes[code >> 16 & 0xff] ?? `class ${hex(code, 6)}`;
 }
 
@@ -85,7 +86,10 @@ const subclasses = {
 
 export const hex = (value, digits) => value.toString(16).padStart(digits, "0");
 
-export const ids = device => `${hex(device.vendorId, 4)}:${hex(device.deviceId, 4)}`;
+/** "Ethernet controller [8086:10d3]"; of a device whose guest has been ended for it nothing is known any more. */
+export const nature = device => device.vendorId === 0 ? "not in use any more" : `${className(device.classCode)} [${ids(device)}]`;
+
+const ids = device => `${hex(device.vendorId, 4)}:${hex(device.deviceId, 4)}`;
 
 export const interrupts = device => device.vectors > 0 ? `${device.interrupts} × ${device.vectors}` : device.interrupts === "none" ? "no interrupt" : device.interrupts;
 
