@@ -10,6 +10,9 @@ public sealed record FleetState(ImmutableSortedDictionary<string, HostEntry> Hos
     /// <summary>Incidents kept of each host; older ones are forgotten.</summary>
     public const int MostIncidents = 512;
 
+    /// <summary>Hosts there may be; further ones are not taken in, whoever makes up their names.</summary>
+    public const int MostHosts = 1024;
+
     public static readonly FleetState Empty = new(ImmutableSortedDictionary.Create<string, HostEntry>(StringComparer.Ordinal));
 
     /// <summary>Every incident of every host, newest first.</summary>
@@ -42,7 +45,7 @@ public sealed record FleetState(ImmutableSortedDictionary<string, HostEntry> Hos
         return entry.Presence == presence && Hosts.ContainsKey(host) ? this : With(host, entry with { Presence = presence, PresentSince = now });
     }
 
-    private FleetState With(string host, HostEntry entry) => new(Hosts.SetItem(host, entry));
+    private FleetState With(string host, HostEntry entry) => Hosts.Count >= MostHosts && !Hosts.ContainsKey(host) ? this : new(Hosts.SetItem(host, entry));
 }
 
 public enum Presence
