@@ -29,15 +29,27 @@ public sealed class FleetThreads : TaskScheduler, IDisposable
 
     public override int MaximumConcurrencyLevel => Count;
 
-    internal void Execute(IRunnable run) => _work.Add(run);
+    internal void Execute(IRunnable run) => Add(run);
 
     public void Dispose() => _work.CompleteAdding();
 
     protected override IEnumerable<Task> GetScheduledTasks() => _work.OfType<Task>();
 
-    protected override void QueueTask(Task task) => _work.Add(task);
+    protected override void QueueTask(Task task) => Add(task);
 
     protected override bool TryExecuteTaskInline(Task task, bool taskWasPreviouslyQueued) => false;
+
+    private void Add(object work)
+    {
+        try
+        {
+            _work.Add(work);
+        }
+        catch (InvalidOperationException)
+        {
+            // After the end nothing of the fleet goes on, though a timer of an actor system that took too long to leave may still say so.
+        }
+    }
 
     private void Work()
     {

@@ -1,12 +1,14 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using System.Net;
 using Akka.Actor;
 using Microsoft.Extensions.DependencyInjection;
 using Serilog;
 using Spectre.Console;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;
+using XenPciBack.Daemon.Fleet;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Protocol;
 using XenPciBack.Simulation;
@@ -28,9 +30,20 @@ internal static class DemoCommand
         var socket = new Option<string?>("--xenstored-socket") { Description = "Where the embedded xenstored listens (default: a new directory under the temporary one)", HelpName = "PATH" };
         var config = new Option<string?>("--config") { Description = "Settings that override the built-in ones", HelpName = "FILE" };
         var fault = new Option<string?>("--fault") { Description = "Let something break once the guests are connected; xenpciback fault does it later", HelpName = "NAME" };
+        var fleet = new Option<int?>("--fleet") { Description = $"So many embedded hosts instead, and a monitor, each a process of its own: 1 to {DemoFleet.MostHosts}", HelpName = "HOSTS" };
+        fleet.Validators.Add(parsed =>
+        {
+            if (parsed.GetValueOrDefault<int?>() is < 1 or > DemoFleet.MostHosts) parsed.AddError($"--fleet takes 1 to {DemoFleet.MostHosts} hosts");
+        });
+        var parent = ChildProcesses.EndsWithParent();
         fault.AcceptOnlyFromAmong([.. FaultCatalogue.All.Select(known => known.Name)]);
-        var command = new Command("demo", $"Serve three guests of an embedded Xen host, on any machine. Faults:\n{FaultCommand.Catalogue}") { once, fault, socket, config };
-        command.SetAction((parse, stop) => RunAsync(parse.GetValue(once), parse.GetValue(fault), parse.GetValue(socket), parse.GetValue(config), stop));
+        var command = new Command("demo", $"Serve three guests of an embedded Xen host, on any machine. Faults:\n{FaultCommand.Catalogue}") { once, fault, fleet, socket, config, parent };
+        command.SetAction(async (parse, stop) =>
+        {
+            using var end = ChildProcesses.EndOf(parse.GetValue(parent), stop);
+            return parse.GetValue(fleet) is { } hosts ? await DemoFleet.RunAsync(hosts, end.Token)
+                : await RunAsync(parse.GetValue(once), parse.GetValue(fault), parse.GetValue(socket), parse.GetValue(config), end.Token);
+        });
         return command;
     }
 
@@ -42,7 +55,12 @@ internal static class DemoCommand
 
         using var directory = socket is null ? new TemporaryDirectory() : null;
         socket ??= Path.Combine(directory!.Path, "xenstored");
-        settings = settings with { ControlSocket = socket + ".control" };
+        settings = settings with
+        {
+            ControlSocket = socket + ".control",
+            // Several demos run beside each other.
+            Web = settings.Web with { Socket = socket + ".web", Listen = settings.Web.Listen is { } at ? new IPEndPoint(at.Address, 0) : null },
+        };
         await using var xen = await DemoHost.StartAsync(socket);
         Console.WriteLine($"""
             An embedded Xen host with {DemoHost.DeviceCount} PCI devices. Its xenstore is open to Debian's own tools:
@@ -59,6 +77,7 @@ internal static class DemoCommand
         var board = new DemoBoard(xen);
         board.Follow(backend.Services.GetRequiredService<ActorSystem>());
         await backend.StartAsync(stop);
+        await using var exposure = once ? null : Exposure.OfHost(settings, backend.Services, () => true);
         try
         {
             return await ShowAsync(xen, new DemoScreen(board, recentLog), once, fault, stop);

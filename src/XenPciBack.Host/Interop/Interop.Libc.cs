@@ -11,6 +11,13 @@ internal static partial class Interop
         [LibraryImport(Libraries.Libc)]
         internal static partial uint geteuid();
 
+        /// <summary>Gives the calling thread a nice value; with Linux each thread has its own. A kernel that refuses leaves it as it is.</summary>
+        internal static void SetNice(int nice)
+        {
+            const int ofThread = 0, itself = 0;
+            _ = setpriority(ofThread, itself, nice);
+        }
+
         /// <summary>
         /// Fills <paramref name="bytes"/> from <paramref name="offset"/> on. Unlike <see cref="RandomAccess"/> a failure
         /// is a return value: a guest decides how often it happens, so it must not cost an exception.
@@ -151,6 +158,9 @@ internal static partial class Interop
         }
 
         private static int Result(nint returned) => returned >= 0 ? (int)returned : -Marshal.GetLastPInvokeError();
+
+        [LibraryImport(Libraries.Libc)]
+        private static partial int setpriority(int which, int who, int nice);
 
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial nint pread(SafeFileHandle fd, byte* buffer, nuint count, long offset);
