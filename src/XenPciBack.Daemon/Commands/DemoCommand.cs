@@ -41,8 +41,15 @@ internal static class DemoCommand
         command.SetAction(async (parse, stop) =>
         {
             using var end = ChildProcesses.EndOf(parse.GetValue(parent), stop);
-            return parse.GetValue(fleet) is { } hosts ? await DemoFleet.RunAsync(hosts, end.Token)
-                : await RunAsync(parse.GetValue(once), parse.GetValue(fault), parse.GetValue(socket), parse.GetValue(config), end.Token);
+            try
+            {
+                return parse.GetValue(fleet) is { } hosts ? await DemoFleet.RunAsync(hosts, end.Token)
+                    : await RunAsync(parse.GetValue(once), parse.GetValue(fault), parse.GetValue(socket), parse.GetValue(config), end.Token);
+            }
+            catch (OperationCanceledException) when (end.IsCancellationRequested)
+            {
+                return ExitCode.Success;
+            }
         });
         return command;
     }

@@ -50,7 +50,9 @@ internal static class DemoFleet
             Console.WriteLine($"{name} is process {process.Id}; something breaks there with: xenpciback fault NAME --socket {directory}/{name}.control");
         }
         Console.WriteLine($"All hosts: xenpciback fleet status --socket {directory}/monitor.web");
-        Console.WriteLine($"The dashboard of {hosts} hosts: {await dashboard.Task.WaitAsync(Patience, stop)}");
+        if (await Task.WhenAny(dashboard.Task, Task.Delay(Patience, stop)) != dashboard.Task || dashboard.Task.IsCanceled)
+            return stop.IsCancellationRequested ? ExitCode.Success : ExitCode.Refuse("the monitor of the demo has not started", ExitCode.Failure);
+        Console.WriteLine($"The dashboard of {hosts} hosts: {await dashboard.Task}");
         Console.WriteLine("Serving until Ctrl-C.");
         await ((Task)Task.Delay(Timeout.Infinite, stop)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         return ExitCode.Success;
@@ -58,7 +60,7 @@ internal static class DemoFleet
         async Task EndedAsync()
         {
             await monitor.WaitForExitAsync(stop);
-            dashboard.TrySetException(new InvalidOperationException("the monitor has ended"));
+            dashboard.TrySetCanceled(CancellationToken.None);
         }
     }
 

@@ -48,7 +48,8 @@ internal sealed partial class SettingsReader
     private ImmutableArray<DnsEndPoint> Nodes(string key)
     {
         var value = _config.GetValue($"{Root}.{key}");
-        if (!value.IsArray())
+        // An empty list is no array to this library.
+        if (value.IsString())
         {
             Fault(key, value.ToString(), "a list of nodes, for example [\"192.0.2.1:4053\"]");
             return [];

@@ -37,7 +37,7 @@ internal sealed partial class FleetLogger : ReceiveActor, IRequiresMessageQueue<
 
     private bool IsNew(LogEvent logged, string kind)
     {
-        var key = (kind, Peer().Matches($"{logged.Message} {logged.LogSource}").LastOrDefault()?.Value ?? "");
+        var key = (kind, Peer().Matches(Uri.UnescapeDataString($"{logged.Message} {logged.LogSource}")).LastOrDefault()?.Value ?? "");
         if (_told.TryGetValue(key, out var at) && logged.Timestamp - at < While) return false;
         if (_told.Count == MostRemembered) _told.Clear();
         _told[key] = logged.Timestamp;
