@@ -4,6 +4,7 @@ using XenPciBack.Daemon;
 using XenPciBack.Daemon.Commands;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Control;
+using XenPciBack.Fleet;
 using XenPciBack.Host;
 using XenPciBack.XenStore;
 
@@ -23,6 +24,8 @@ var root = new RootCommand("xenpciback - the PCI backend of a Xen host as a daem
     TakeCommand.Create(),
     HandoverCommand.Create(),
     DrainCommand.Create(),
+    MonitorCommand.Create(),
+    FleetCommand.Create(),
     FaultCommand.Create(),
 };
 
@@ -31,6 +34,10 @@ try
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromMinutes(1) });
 }
 catch (SettingsException e)
+{
+    return ExitCode.Refuse(e.Message, ExitCode.Configuration);
+}
+catch (FleetException e)
 {
     return ExitCode.Refuse(e.Message, ExitCode.Configuration);
 }

@@ -11,7 +11,8 @@ public class ArchitectureTests
     [InlineData("Host", "Protocol")]
     [InlineData("Simulation", "Host", "Protocol", "XenStore")]
     [InlineData("Actors", "Host", "Protocol", "XenStore")]
-    [InlineData("Daemon", "Actors", "Simulation")]
+    [InlineData("Fleet", "Actors", "Protocol")]
+    [InlineData("Daemon", "Actors", "Fleet", "Simulation")]
     public void A_project_references_only_what_its_room_may_know(string project, params string[] allowed)
     {
         var file = Path.Combine(Root(), "src", $"XenPciBack.{project}", $"XenPciBack.{project}.csproj");

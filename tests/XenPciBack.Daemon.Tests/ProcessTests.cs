@@ -1,42 +1,12 @@
 using System.Diagnostics;
 using System.Text.RegularExpressions;
+using static XenPciBack.Daemon.Tests.Xenpciback;
 
 namespace XenPciBack.Daemon.Tests;
 
 /// <summary>The executable itself: what a person types and sees, and the exit code a script gets.</summary>
 public partial class ProcessTests
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
-    private static readonly string Executable = Path.Combine(AppContext.BaseDirectory, "xenpciback");
-
-    private static async Task<(int ExitCode, string Output, string Errors)> RunAsync(params string[] arguments)
-    {
-        using var process = Process.Start(new ProcessStartInfo(Executable, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        using var patience = new CancellationTokenSource(Patience);
-        try
-        {
-            await process.WaitForExitAsync(patience.Token);
-        }
-        catch (OperationCanceledException)
-        {
-            process.Kill();
-            throw;
-        }
-        return (process.ExitCode, await output, await errors);
-    }
-
-    private static Process Start(params string[] arguments) =>
-        Process.Start(new ProcessStartInfo(Executable, arguments) { RedirectStandardOutput = true })!;
-
-    private static async Task<string> WaitForLineAsync(Process process, string text)
-    {
-        using var patience = new CancellationTokenSource(Patience);
-        while (await process.StandardOutput.ReadLineAsync(patience.Token) is { } line)
-            if (line.Contains(text, StringComparison.Ordinal)) return line;
-        throw new InvalidOperationException($"the process ended before it said: {text}");
-    }
-
     [Fact]
     public async Task The_demo_connects_three_guests_shows_six_devices_and_lets_go_of_everything()
     {

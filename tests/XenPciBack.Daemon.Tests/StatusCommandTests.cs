@@ -1,4 +1,5 @@
 using System.Text.Json;
+using static XenPciBack.Daemon.Tests.Xenpciback;
 
 namespace XenPciBack.Daemon.Tests;
 

@@ -34,7 +34,7 @@ internal static class Backend
                 loggers.ClearLoggers();
                 loggers.AddLogger<SerilogAkkaLogger>();
             })
-            .AddPciBackend(client, host, quarantine, settings.Backend, standsBy: turn is not null, hasStandby: handover is null ? null : () => handover.Next is not null)
+            .AddPciBackend(client, host, quarantine, settings.Backend, standsBy: turn is not null, hostName: settings.Fleet.Name, hasStandby: handover is null ? null : () => handover.Next is not null)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
         builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, drain, turn ?? Task.CompletedTask, services.GetRequiredService<IRequiredActor<PciBackend>>(),
             services.GetRequiredService<IRequiredActor<HostStatusKeeper>>()));

@@ -1,12 +1,14 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using System.Net;
 using Akka.Actor;
 using Microsoft.Extensions.DependencyInjection;
 using Serilog;
 using Spectre.Console;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;
+using XenPciBack.Daemon.Fleet;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Protocol;
 using XenPciBack.Simulation;
@@ -28,9 +30,27 @@ internal static class DemoCommand
         var socket = new Option<string?>("--xenstored-socket") { Description = "Where the embedded xenstored listens (default: a new directory under the temporary one)", HelpName = "PATH" };
         var config = new Option<string?>("--config") { Description = "Settings that override the built-in ones", HelpName = "FILE" };
         var fault = new Option<string?>("--fault") { Description = "Let something break once the guests are connected; xenpciback fault does it later", HelpName = "NAME" };
+        var fleet = new Option<int?>("--fleet") { Description = $"So many embedded hosts instead, and a monitor, each a process of its own: 1 to {DemoFleet.MostHosts}", HelpName = "HOSTS" };
+        fleet.Validators.Add(parsed =>
+        {
+            if (parsed.GetValueOrDefault<int?>() is < 1 or > DemoFleet.MostHosts) parsed.AddError($"--fleet takes 1 to {DemoFleet.MostHosts} hosts");
+        });
+        var parent = ChildProcesses.EndsWithParent();
         fault.AcceptOnlyFromAmong([.. FaultCatalogue.All.Select(known => known.Name)]);
-        var command = new Command("demo", $"Serve three guests of an embedded Xen host, on any machine. Faults:\n{FaultCommand.Catalogue}") { once, fault, socket, config };
-        command.SetAction((parse, stop) => RunAsync(parse.GetValue(once), parse.GetValue(fault), parse.GetValue(socket), parse.GetValue(config), stop));
+        var command = new Command("demo", $"Serve three guests of an embedded Xen host, on any machine. Faults:\n{FaultCommand.Catalogue}") { once, fault, fleet, socket, config, parent };
+        command.SetAction(async (parse, stop) =>
+        {
+            using var end = ChildProcesses.EndOf(parse.GetValue(parent), stop);
+            try
+            {
+                return parse.GetValue(fleet) is { } hosts ? await DemoFleet.RunAsync(hosts, end.Token)
+                    : await RunAsync(parse.GetValue(once), parse.GetValue(fault), parse.GetValue(socket), parse.GetValue(config), end.Token);
+            }
+            catch (OperationCanceledException) when (end.IsCancellationRequested)
+            {
+                return ExitCode.Success;
+            }
+        });
         return command;
     }
 
@@ -42,7 +62,12 @@ internal static class DemoCommand
 
         using var directory = socket is null ? new TemporaryDirectory() : null;
         socket ??= Path.Combine(directory!.Path, "xenstored");
-        settings = settings with { ControlSocket = socket + ".control" };
+        settings = settings with
+        {
+            ControlSocket = socket + ".control",
+            // Several demos run beside each other.
+            Web = settings.Web with { Socket = socket + ".web", Listen = settings.Web.Listen is { } at ? new IPEndPoint(at.Address, 0) : null },
+        };
         await using var xen = await DemoHost.StartAsync(socket);
         Console.WriteLine($"""
             An embedded Xen host with {DemoHost.DeviceCount} PCI devices. Its xenstore is open to Debian's own tools:
@@ -57,13 +82,20 @@ internal static class DemoCommand
 
         using var host = xen.OpenHost();
         await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Socket(socket), settings.XenStore, stop);
-        using var backend = Backend.Build(settings, host, client, name => InjectAsync(xen, name));
+        // A fault that is asked for earlier waits: guests that are still looking for their devices would be no demonstration of anything.
+        var connected = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var backend = Backend.Build(settings, host, client, async name =>
+        {
+            await connected.Task.WaitAsync(stop);
+            return await InjectAsync(xen, name);
+        });
         var board = new DemoBoard(xen);
         board.Follow(backend.Services.GetRequiredService<ActorSystem>());
         await backend.StartAsync(stop);
+        await using var exposure = once ? null : Exposure.OfHost(settings, backend.Services, () => true);
         try
         {
-            return await ShowAsync(xen, new DemoScreen(board, recentLog), once, fault, stop);
+            return await ShowAsync(xen, new DemoScreen(board, recentLog), once, fault, connected.SetResult, stop);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
@@ -76,7 +108,8 @@ internal static class DemoCommand
         }
     }
 
-    private static async Task<int> ShowAsync(SimulatedXenHost xen, DemoScreen screen, bool once, string? fault, CancellationToken stop)
+    /// <param name="onConnected">Called when every guest has found its devices.</param>
+    private static async Task<int> ShowAsync(SimulatedXenHost xen, DemoScreen screen, bool once, string? fault, Action onConnected, CancellationToken stop)
     {
         var clock = Stopwatch.StartNew();
         IReadOnlyList<string> failures = [];
@@ -94,6 +127,7 @@ internal static class DemoCommand
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{guests} guests connected, {devices} devices enumerated in {connectedIn.TotalSeconds:0.0} s"));
 
         if (failures.Count > 0) return Fail(failures);
+        onConnected();
         if (fault is not null) await screen.ShowWhileAsync(() => BreakAsync(xen, fault, stop));
         if (!once)
         {
@@ -164,9 +198,18 @@ internal static class DemoCommand
         while (!stop.IsCancellationRequested)
         {
             foreach (var guest in xen.Guests)
-                foreach (var device in guest.Frontend.Devices)
-                    if (VirtualBdf.TryParse(device.Address, out var place))
-                        await guest.Frontend.ReadConfigAsync(place.Segment, place.Bus, place.DevFn, 0, 4);
+            {
+                try
+                {
+                    foreach (var device in guest.Frontend.Devices)
+                        if (VirtualBdf.TryParse(device.Address, out var place))
+                            await guest.Frontend.ReadConfigAsync(place.Segment, place.Bus, place.DevFn, 0, 4);
+                }
+                catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
+                {
+                    // It has ended in the middle of it.
+                }
+            }
             await ((Task)tick.WaitForNextTickAsync(stop).AsTask()).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }

@@ -7,6 +7,7 @@ using Serilog;
 using XenPciBack.Actors;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Control;
+using XenPciBack.Daemon.Fleet;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Host;
 using XenPciBack.Host.Linux;
@@ -50,6 +51,7 @@ internal static class RunCommand
         await backend.StartAsync(CancellationToken.None);
         var supervisor = await backend.Services.GetRequiredService<IRequiredActor<PciBackend>>().GetAsync(CancellationToken.None);
         using var unwatched = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        Exposure? exposure = null;
         var watched = service.WatchAsync(() => Task.WhenAll(host.EventChannels.ComeRoundAsync(), supervisor.Ask<ActorIdentity>(new Identify(null))), unwatched.Token);
         try
         {
@@ -58,7 +60,9 @@ internal static class RunCommand
             supervisor.Tell(TakeOver.Instance);
             comes.SetResult();
             if (standsBy) await TakeBusAsync(bus);
-            await ((Task)supervisor.Ask<BackendEvents.Ready>(WhenReady.Instance, stop)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            var ready = supervisor.Ask<BackendEvents.Ready>(WhenReady.Instance, stop);
+            exposure = Exposure.OfHost(settings, backend.Services, () => ready.IsCompletedSuccessfully);
+            await ((Task)ready).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             if (!stop.IsCancellationRequested)
             {
                 service.Ready("Serving the guests of this host");
@@ -77,6 +81,7 @@ internal static class RunCommand
         {
             // While it stood by.
         }
+        if (exposure is not null) await exposure.DisposeAsync();
         await backend.StopAsync(CancellationToken.None);
         Log.Information("xenpciback has stopped");
         return drain.IsDone ? ExitCode.Drained : ExitCode.Success;

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using Akka.Configuration;
 using Serilog.Events;
 using XenPciBack.Actors;
+using XenPciBack.Fleet;
 using XenPciBack.Protocol.Hiding;
 using XenPciBack.XenStore;
 
@@ -11,10 +12,11 @@ namespace XenPciBack.Daemon.Configuration;
 /// <param name="XenStoreSocket">null: search as libxenstore does.</param>
 /// <param name="ControlSocket">Where the daemon's own command line finds it.</param>
 /// <param name="Hide">Devices to set aside for guests when the daemon begins to serve.</param>
+/// <param name="IsFleetEnabled">Whether a daemon joins the fleet; a monitor does in any case.</param>
 /// <param name="Akka">The whole configuration, for the actor system.</param>
 internal sealed record DaemonSettings(
     BackendSettings Backend, string? XenStoreSocket, XenStoreClientOptions XenStore, LogEventLevel LogLevel, string ControlSocket,
-    ImmutableArray<HidePattern> Hide, Config Akka)
+    ImmutableArray<HidePattern> Hide, bool IsFleetEnabled, FleetSettings Fleet, WebSettings Web, Config Akka)
 {
     public XenStoreEndpoint XenStoreEndpoint => XenStoreSocket is null ? XenStoreEndpoint.Discover() : XenStoreEndpoint.Socket(XenStoreSocket);
 }

@@ -17,7 +17,7 @@ namespace XenPciBack.Daemon.Configuration;
 /// Reads hocon.conf, the operator's file over it, into <see cref="DaemonSettings"/>. All faults are collected, so that one start
 /// shows them all. No default stands in code: the built-in hocon.conf has them.
 /// </summary>
-internal sealed class SettingsReader
+internal sealed partial class SettingsReader
 {
     public const string DefaultPath = "/etc/xenpciback/hocon.conf";
     private const string Root = "xenpciback";
@@ -102,7 +102,7 @@ internal sealed class SettingsReader
         };
         var socket = Text("xenstore.socket");
         return new DaemonSettings(backend, socket.Length == 0 ? null : socket, xenStore, OneOf<LogEventLevel>("log.level", LogEventLevel.Error),
-            SocketPath("control-socket"), HidePatterns("hide"), _config);
+            SocketPath("control-socket"), HidePatterns("hide"), Switch("fleet.enabled"), ReadFleet(), ReadWeb(), _config);
     }
 
     private ImmutableArray<HidePattern> HidePatterns(string key)

@@ -21,7 +21,7 @@ internal sealed class SerilogAkkaLogger : ReceiveActor, IRequiresMessageQueue<IL
         Receive<LogEvent>(Write);
     }
 
-    private static void Write(LogEvent logged)
+    public static void Write(LogEvent logged)
     {
         var log = Log.ForContext("LogSource", logged.LogSource);
         if (logged.TryGetProperties(out var properties) && properties is not null)

@@ -11,13 +11,13 @@ internal static partial class Interop
         [LibraryImport(Libraries.Libc)]
         internal static partial uint geteuid();
 
-        /// <summary>Lets the calling thread go before the others of its process. Without the right to do so it stays as it is.</summary>
-        /// <param name="steps">By how many nice levels, each some 1.25 times the share of a CPU.</param>
+        /// <summary>Lets the calling thread go before the others of its process, or after them. Without the right to do so it stays as it is.</summary>
+        /// <param name="steps">By how many nice levels, each some 1.25 times the share of a CPU; below 0: after them.</param>
         internal static void PreferThisThread(int steps)
         {
-            // setpriority(2): in Linux a process is a thread here, and 0 the calling one. -20 is the least there is.
-            const int thread = 0, self = 0, least = -20;
-            _ = setpriority(thread, self, Math.Max(least, getpriority(thread, self) - steps));
+            // setpriority(2): in Linux a process is a thread here, and 0 the calling one.
+            const int thread = 0, self = 0, first = -20, last = 19;
+            _ = setpriority(thread, self, Math.Clamp(getpriority(thread, self) - steps, first, last));
         }
 
         /// <summary>
