@@ -44,9 +44,11 @@ public sealed class StreamTests : IAsyncLifetime
         using var viewer = await EventStream.OpenAsync(Client);
         Assert.Equal(("fleet", 3), await viewer.NextAsync() is var (name, data) ? (name, data.GetProperty("hosts").GetArrayLength()) : default);
         _board.Update(state => MadeUpFleet.Break(state, DateTimeOffset.UtcNow));
-        var told = new List<string>();
-        while (told.Count < 3) told.Add(await viewer.NextAsync() is var (kind, what) ? kind == "host" ? $"host {what.GetProperty("host")}" : $"{kind} {what.GetProperty("number")}" : "the end");
-        Assert.Equal(["host beta", "incident 1", "incident 2"], told);
+        Assert.Equal(["host beta", "incident 1", "incident 2"], await ToldAsync(viewer, 3));
+        _board.Update(state => state.WithIncident(MadeUpFleet.Told("beta", 3, DateTimeOffset.UtcNow, Actors.Status.IncidentKind.Recovered, null, MadeUpFleet.Nic, "one more"), DateTimeOffset.UtcNow));
+        _board.Update(state => state.WithPresence("gamma", Presence.Lost, DateTimeOffset.UtcNow));
+        Assert.Equal(["host gamma", "incident 3"], (await ToldAsync(viewer, 2)).Order());
+        Assert.Equal("beat", (await viewer.NextAsync())?.Name);
     }
 
     [Fact]
@@ -114,6 +116,13 @@ public sealed class StreamTests : IAsyncLifetime
         // Kestrel itself waits half a minute for requests that do not end.
         await _app!.StopAsync().WaitAsync(TimeSpan.FromSeconds(20));
         Assert.Equal(0, _stream!.Viewers);
+    }
+
+    private static async Task<List<string>> ToldAsync(EventStream viewer, int count)
+    {
+        var told = new List<string>();
+        while (told.Count < count) told.Add(await viewer.NextAsync() is var (name, data) ? name == "host" ? $"host {data.GetProperty("host")}" : $"{name} {data.GetProperty("number")}" : "the end");
+        return told;
     }
 
     private static async Task UntilAsync(Func<bool> condition)
