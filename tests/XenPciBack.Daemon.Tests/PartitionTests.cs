@@ -26,6 +26,7 @@ public class PartitionTests(ITestOutputHelper output)
             await MakeNetworkAsync();
             WriteSettings(directory.FullName);
             foreach (var (node, _) in Nodes) processes.Add(StartIn(node, directory.FullName));
+            await Xenpciback.WaitForLineAsync(processes[0], "The dashboard: ");
             foreach (var process in processes.Skip(1)) await Xenpciback.WaitForLineAsync(process, "Serving until Ctrl-C.");
             var rests = processes.Select(process => process.StandardOutput.ReadToEndAsync()).ToList();
             await FleetView.WhenAsync(Socket("monitor"), fleet => fleet.Connected("host-1") == 3 && fleet.Connected("host-2") == 3);

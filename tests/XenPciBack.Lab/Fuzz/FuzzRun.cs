@@ -20,7 +20,8 @@ internal sealed record FuzzRun
 
     public required SortedDictionary<string, string> BackendNodes { get; init; }
 
-    public static async Task<FuzzRun> CarryOutAsync(DomainZero dom0, QemuDevice device, bool permissive, IReadOnlyList<FuzzOperation> operations)
+    /// <param name="closed">The state the backend comes to rest in when the frontend has closed and its guest goes on; it is left out of the nodes.</param>
+    public static async Task<FuzzRun> CarryOutAsync(DomainZero dom0, QemuDevice device, bool permissive, IReadOnlyList<FuzzOperation> operations, int closed)
     {
         await using var guest = await dom0.CreateGuestAsync("pv1", [device.Bdf],
             new GuestOptions { LoadPcifront = false, DeviceOptions = permissive ? "permissive=1" : "" });
@@ -28,7 +29,9 @@ internal sealed record FuzzRun
         await guest.RunAsync($"cat > /tmp/lines << 'END'\n{string.Join('\n', operations.Select(operation => operation.Line))}\nEND");
         var outcomes = await SendAsync(guest, operations);
 
-        var (nodes, config) = (await dom0.RunAsync($"xenstore-ls -fp {guest.BackendPath}"), await HostConfigAsync(dom0, device));
+        var state = $"{guest.BackendPath}/state";
+        await dom0.WaitUntilAsync($"the backend to be in state {closed}", $"[ \"$(xenstore-read {state})\" = {closed} ]");
+        var (nodes, config) = (await dom0.RunAsync($"xenstore-ls -fp {guest.BackendPath} | grep -v '^{state} '"), await HostConfigAsync(dom0, device));
         await guest.DestroyAsync();
         return new FuzzRun
         {
