@@ -85,6 +85,40 @@ public sealed class DrainTests : IAsyncLifetime
         Assert.Equal("guest web (1) keeps 0000:03:00.0, and this daemon serves on: the guest does not want to", refusal);
     }
 
+    [Fact]
+    public async Task A_device_that_is_still_listed_when_the_toolstack_has_said_twice_that_it_is_detached_is_named_and_the_daemon_goes_on()
+    {
+        var toolstack = new Forgetful(_host.Toolstack, times: int.MaxValue);
+        var (_, refusal) = await Drain(toolstack).AskAsync().WaitAsync(Patience);
+        Assert.Equal("guest web (1) keeps 0000:03:00.0, and this daemon serves on: the toolstack has said 2 times that the device is detached, and still lists it", refusal);
+        Assert.Equal(2, toolstack.Forgotten);
+    }
+
+    [Fact]
+    public async Task A_device_that_is_still_listed_once_is_asked_for_again_and_named_once()
+    {
+        var (devices, refusal) = await Drain(new Forgetful(_host.Toolstack, times: 1)).AskAsync().WaitAsync(Patience);
+        Assert.Null(refusal);
+        Assert.Equal(DemoHost.DeviceCount, devices.Count);
+        using var limit = new CancellationTokenSource(Patience);
+        while (_xen.HeldByDom0 != "nothing") await Task.Delay(10, limit.Token);
+    }
+
+    /// <summary>Says of 0000:03:00.0 that it is detached without doing anything, that many times.</summary>
+    private sealed class Forgetful(IToolstack toolstack, int times) : IToolstack
+    {
+        public int Forgotten { get; private set; }
+
+        public Task<string?> DetachAsync(DomainId guest, HostBdf device)
+        {
+            if (device != new HostBdf(0, 3, 0, 0) || Forgotten == times) return toolstack.DetachAsync(guest, device);
+            Forgotten++;
+            return Task.FromResult<string?>(null);
+        }
+
+        public Task<IReadOnlySet<DomainId>> EndedAsync() => toolstack.EndedAsync();
+    }
+
     private sealed class Unwilling : IToolstack
     {
         public Task<string?> DetachAsync(DomainId guest, HostBdf device) => Task.FromResult<string?>("the guest does not want to");

@@ -10,6 +10,9 @@ namespace XenPciBack.Daemon.Control;
 /// <param name="next">The process that stands by; null if there is none.</param>
 internal sealed class Drain(XenStoreClient store, XenHost host, DomainId backend, Func<int?> next)
 {
+    /// <summary>How often the toolstack is asked for a device. libxl strikes it off the list before it comes back, but where the backend was not Connected in 10 s; of that it says nothing.</summary>
+    private const int Tries = 2;
+
     private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Nothing is left to serve, and the daemon ends for good.</summary>
@@ -19,17 +22,19 @@ internal sealed class Drain(XenStoreClient store, XenHost host, DomainId backend
     public async Task<(IReadOnlyList<string> Devices, string? Refusal)> AskAsync()
     {
         if (next() is { } process) return ([], $"process {process} stands by and would serve on; stop it first");
-        var taken = new List<string>();
+        var taken = new List<GuestDevice>();
         // Until nothing is left: a guest may have been created meanwhile.
         while (await LeftAsync().ConfigureAwait(false) is [_, ..] devices)
             foreach (var device in devices)
             {
+                if (taken.Count(before => before.Directory == device.Directory && before.Device == device.Device) == Tries)
+                    return ([], $"guest {device.Guest} keeps {device.Device}, and this daemon serves on: the toolstack has said {Tries} times that the device is detached, and still lists it");
                 if (await host.Toolstack.DetachAsync(device.Directory.Guest, device.Device).ConfigureAwait(false) is { } fault)
                     return ([], $"guest {device.Guest} keeps {device.Device}, and this daemon serves on: {fault}");
                 Log.Information("{Bdf} taken away from guest {DomId}: drained", device.Device, device.Directory.Guest);
-                taken.Add($"{device.Device} taken away from guest {device.Guest}.");
+                taken.Add(device);
             }
-        return (taken, null);
+        return ([.. taken.Select(device => $"{device.Device} taken away from guest {device.Guest}.").Distinct()], null);
     }
 
     /// <summary>The operator has been told; this daemon may end.</summary>
