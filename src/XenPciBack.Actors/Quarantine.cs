@@ -18,8 +18,12 @@ public sealed class Quarantine(IRecords records)
 {
     // Not on record yet.
     private readonly ConcurrentDictionary<HostBdf, QuarantinedDevice> _held = new();
+    private long _changes;
 
     private sealed record Entry(int Guest, DateTimeOffset Since, string Reason);
+
+    /// <summary>Grows after each change that this process makes; whoever takes it before <see cref="Devices"/> need not read them again while it stays.</summary>
+    public long Changes => Interlocked.Read(ref _changes);
 
     // What is held first: it may be put on record between the two.
     public IReadOnlyList<QuarantinedDevice> Devices =>
@@ -43,7 +47,11 @@ public sealed class Quarantine(IRecords records)
     }
 
     /// <summary>No guest gets the device from now on, as long as this process lives.</summary>
-    public void Hold(QuarantinedDevice lost) => _held[lost.Device] = lost;
+    public void Hold(QuarantinedDevice lost)
+    {
+        _held[lost.Device] = lost;
+        Interlocked.Increment(ref _changes);
+    }
 
     /// <summary>Puts what is held on record, unless it has been cleared meanwhile.</summary>
     /// <exception cref="IOException">It cannot be written; the device is still held.</exception>
@@ -51,15 +59,22 @@ public sealed class Quarantine(IRecords records)
     {
         if (!_held.ContainsKey(lost.Device)) return;
         records.Write(lost.Device.ToString(), JsonSerializer.Serialize(new Entry(lost.Guest.Value, lost.Since, lost.Reason)));
-        if (!_held.TryRemove(lost.Device, out _)) records.Remove(lost.Device.ToString());
+        if (!_held.TryRemove(lost.Device, out _)) Remove(lost.Device);
     }
 
     /// <returns>false if it was not in quarantine.</returns>
     public bool Clear(HostBdf device)
     {
         var wasHeld = _held.TryRemove(device, out _);
+        if (wasHeld) Interlocked.Increment(ref _changes);
         if (records.Read(device.ToString()) is null) return wasHeld;
-        records.Remove(device.ToString());
+        Remove(device);
         return true;
+    }
+
+    private void Remove(HostBdf device)
+    {
+        records.Remove(device.ToString());
+        Interlocked.Increment(ref _changes);
     }
 }

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using Akka.Actor;
 using XenPciBack.Actors.Status;
+using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.Slots;
@@ -197,6 +198,51 @@ public class StatusTests() : BackendTest(Quiet + "\nakka.actor.telemetry.enabled
         await EventuallyAsync(2, () => Measured.Sum("xenpciback.actor.starts", ("actor", "DeviceActor")));
         await Xen.DestroyGuestAsync(guest);
         await EventuallyAsync(1, () => Measured.Sum("xenpciback.actor.stops", ("actor", "GuestActor")));
+    }
+
+    [Fact]
+    public async Task The_record_of_the_quarantine_is_read_when_it_has_changed_and_when_the_backend_begins_and_not_otherwise()
+    {
+        var (records, reads) = (new MemoryRecords(), 0);
+        var quarantine = new Quarantine(new ReadRecords(records, () => Interlocked.Increment(ref reads)));
+        var probe = CreateTestProbe();
+        Sys.EventStream.Subscribe(probe, typeof(HostStatus));
+        var keeper = Sys.ActorOf(StatusActor.Props(new BackendMeters(), quarantine, "quiet", "4.20"));
+        async Task<HostStatus> PublishedAsync(Predicate<HostStatus> isIt) => (HostStatus)await probe.FishForMessageAsync(message => message is HostStatus { Host: "quiet" } status && isIt(status), Patience);
+
+        var first = await PublishedAsync(_ => true);
+        await PublishedAsync(status => status.Number == first.Number + 3);
+        Assert.Equal(1, Volatile.Read(ref reads));
+
+        quarantine.Hold(new QuarantinedDevice(Nic, new DomainId(5), DateTimeOffset.UnixEpoch, "fatal"));
+        await PublishedAsync(status => status.Quarantine.Length == 1);
+        quarantine.Clear(Nic);
+        await PublishedAsync(status => status.Quarantine.IsEmpty);
+
+        // The daemon that served before this one.
+        var (before, lost) = (new Quarantine(records), new QuarantinedDevice(Edu, new DomainId(6), DateTimeOffset.UnixEpoch, "fatal"));
+        before.Hold(lost);
+        before.Record(lost);
+        keeper.Tell(BackendEvents.Ready.Instance);
+        await PublishedAsync(status => status.Quarantine.Length == 1);
+    }
+
+    private sealed class ReadRecords(IRecords records, Action onListed) : IRecords
+    {
+        public IReadOnlyList<string> Names
+        {
+            get
+            {
+                onListed();
+                return records.Names;
+            }
+        }
+
+        public string? Read(string name) => records.Read(name);
+
+        public void Write(string name, string text) => records.Write(name, text);
+
+        public void Remove(string name) => records.Remove(name);
     }
 
     private static (HostBdf, int, int, uint, string, int) Facts(DeviceStatus device) =>

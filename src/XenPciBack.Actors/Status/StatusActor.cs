@@ -24,13 +24,17 @@ internal sealed class StatusActor : ReceiveActor, IWithTimers
     private readonly IncidentBook _incidents;
     private bool _readsQuarantine;
 
+    // When the quarantine's record was read: by its own changes, and by the times the backend has begun; until its turn another process changes the record.
+    private (long Changes, int Beginnings)? _quarantineReadAt;
+    private int _beginnings;
+
     private sealed record Tick
     {
         public static readonly Tick Instance = new();
     }
 
     /// <param name="Devices">null: the record could not be read.</param>
-    private sealed record QuarantineRead(IReadOnlyList<QuarantinedDevice>? Devices);
+    private sealed record QuarantineRead((long Changes, int Beginnings) At, IReadOnlyList<QuarantinedDevice>? Devices);
 
     public StatusActor(BackendMeters meters, Quarantine quarantine, StatusBook status, IncidentBook incidents)
     {
@@ -40,7 +44,7 @@ internal sealed class StatusActor : ReceiveActor, IWithTimers
         Receive<GetIncidents>(get => Sender.Tell(new Incidents(_incidents.After(get.After))));
         Receive<GetConfigView>(OnGetConfigView);
         Receive<QuarantineRead>(OnQuarantineRead);
-        Receive<BackendEvents.Ready>(_ => _status.Begin(Now));
+        Receive<BackendEvents.Ready>(_ => OnReady());
         Receive<BackendEvents.GuestChanged>(OnGuestChanged);
         Receive<BackendEvents.GuestGone>(gone => _status.Forget(gone.Guest));
         Receive<IActorTelemetryEvent>(OnTelemetry);
@@ -70,18 +74,26 @@ internal sealed class StatusActor : ReceiveActor, IWithTimers
     {
         Context.System.EventStream.Publish(_status.Write(Now));
         _status.TakeSamples(Now);
-        // It is on a disk, which may take its time.
-        if (_readsQuarantine) return;
+        var at = (_quarantine.Changes, _beginnings);
+        if (_readsQuarantine || at == _quarantineReadAt) return;
         _readsQuarantine = true;
-        Task.Run(() => _quarantine.Devices).PipeTo(Self, success: devices => new QuarantineRead(devices), failure: _ => new QuarantineRead(null));
+        // It is on a disk, which may take its time.
+        Task.Run(() => _quarantine.Devices).PipeTo(Self, success: devices => new QuarantineRead(at, devices), failure: _ => new QuarantineRead(at, null));
     }
 
     private void OnQuarantineRead(QuarantineRead read)
     {
         _readsQuarantine = false;
         if (read.Devices is null) return;
+        _quarantineReadAt = read.At;
         _status.Quarantine = [.. read.Devices];
         _meters.Quarantined = read.Devices.Count;
+    }
+
+    private void OnReady()
+    {
+        _status.Begin(Now);
+        _beginnings++;
     }
 
     private void OnGuestChanged(BackendEvents.GuestChanged changed)
