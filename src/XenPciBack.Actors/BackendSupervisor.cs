@@ -1,18 +1,15 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
-using System.Globalization;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Actors.Status;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
-using XenPciBack.Protocol.Slots;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Actors;
 
 /// <summary>Watches <c>backend/pci</c> and keeps one <see cref="GuestActor"/> for each connection directory in it.</summary>
-internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
+internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
 {
     private readonly XenStoreClient _client;
     private readonly XenHost _host;
@@ -26,39 +23,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     // Directories that are the kernel's, or whose actor failed: not touched until the toolstack has removed them.
     private readonly HashSet<BackendDirectory> _leftAlone = [];
 
-    // Guests that have been crashed, by the device that was lost, until their directories are gone.
-    private readonly Dictionary<DomainId, SlotCandidate> _lost = [];
-
-    // Guests whose actor is ending because of such a loss, which is no failure of it.
-    private readonly HashSet<DomainId> _endingWithDevice = [];
-
-    // Devices put into quarantine while their guests are still there.
-    private readonly HashSet<(DomainId Guest, HostBdf Device)> _setAside = [];
-
-    // What guests were told of their devices and have not seen through yet: the next actor of a guest whose actor fails hears of it again.
-    private readonly Dictionary<(DomainId Guest, HostBdf Device), AerMonitor.Act> _unsettled = [];
-
-    // Devices of guests that ended without their daemon, which are being given back.
-    private readonly HashSet<(DomainId Guest, HostBdf Device)> _takingBack = [];
-
-    // Guests that xenstored has lost, and that run without a backend.
-    private readonly HashSet<DomainId> _forgotten = [];
-
-    // Why actors have failed that are about to end.
-    private readonly Dictionary<IActorRef, string> _faults = [];
-
-    // When the actor of a guest failed, the latest last.
-    private readonly Dictionary<BackendDirectory, List<long>> _failures = [];
-
-    // Guests whose actors are ending in good order.
-    private readonly HashSet<BackendDirectory> _finished = [];
-
-    // Guests whose actors are ending because another one is to read everything anew.
-    private readonly HashSet<BackendDirectory> _startingOver = [];
-
     private readonly List<IActorRef> _awaitReady = [];
 
-    private IActorRef? _aerMonitor;
     private ImmutableArray<TraceSink> _sinks = [];
     private bool _reading;
     private bool _again;
@@ -83,20 +49,6 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     private sealed record Listed(bool WhileStandingBy, IReadOnlyList<BackendDirectory> Removed, IReadOnlyList<BackendDirectory> Directories, IReadOnlySet<DomainId> Unknown);
     private sealed record ListingFailed(Exception Cause);
     private sealed record GuestsEnded(IReadOnlySet<DomainId> Guests, string? Fault);
-
-    private sealed record StartMonitor
-    {
-        public static readonly StartMonitor Instance = new();
-    }
-
-    private sealed record GuestLost(DeviceLostException Cause, string Actor);
-    private sealed record GuestCrashed(DeviceLostException Cause, string Actor, string? Fault, TimeSpan Took);
-    private sealed record RecordLoss(BackendDirectory Directory, string Text);
-    private sealed record LossNotRecorded(RecordLoss Loss, string Fault);
-    private sealed record TakenBack(DomainId Guest, HostBdf Device, DeviceActor.Released? Released, string? Fault);
-    private sealed record DetachEnded(DomainId Guest, HostBdf Device, string? Fault);
-    private sealed record Quarantined(QuarantinedDevice Device, string? Fault, bool IsFirstTry);
-    private sealed record RecordAgain(QuarantinedDevice Device);
 
     public BackendSupervisor(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters, bool standsBy)
     {
@@ -143,15 +95,6 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, quarantine, settings, meters, standsBy));
 
     protected override void PreStart() => OnChanged();
-
-    private void OnMonitorEnded(Terminated monitor)
-    {
-        _faults.Remove(monitor.ActorRef, out var fault);
-        Context.System.EventStream.Publish(new BackendEvents.ActorReplaced(nameof(AerMonitor), null, fault ?? "", [$"{Text(monitor.ActorRef)} {nameof(AerMonitor)}: fails, {fault}", Did("starts another one")]));
-        Timers.StartSingleTimer(nameof(StartMonitor), StartMonitor.Instance, _settings.StoreRetry);
-    }
-
-    private void StartAerMonitor() => _aerMonitor = Context.Watch(Context.ActorOf(AerMonitor.Props(_host, _settings.Aer), "aer"));
 
     protected override void PostStop() => _ = _directories.DisposeAsync().AsTask();
 
@@ -280,39 +223,6 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
         if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
     }
 
-    /// <summary>Devices on record for guests that have no connection any more.</summary>
-    private void TakeBackAll(IReadOnlySet<DomainId> unknown)
-    {
-        foreach (var (guest, function) in _host.DeviceRecords.Unopened)
-        {
-            if (IsServed(guest)) continue;
-            if (!unknown.Contains(guest) || !_host.Hypervisor.IsAlive(guest))
-            {
-                TakeBack(guest, function);
-                continue;
-            }
-            // xenstored has begun anew without what it had, and so has this daemon. Nobody announces that guest's end.
-            if (_forgotten.Add(guest)) _log.Error("Guest {DomId} still runs and has {Bdf}, but xenstored does not know it any more: it cannot be served, and keeps its devices until it ends", guest, function);
-            Timers.StartSingleTimer(nameof(Changed), Changed.Instance, _settings.StoreRetry);
-        }
-    }
-
-    /// <summary>The guest is gone, and the daemon that served it did not live to give its device back.</summary>
-    private void TakeBack(DomainId guest, HostBdf function)
-    {
-        if (!_takingBack.Add((guest, function))) return;
-        Task.Run(() => AssignedDevice.TakeBack(_host, _settings.Devices, guest, function))
-            .PipeTo(Self, success: released => new TakenBack(guest, function, released, null), failure: e => new TakenBack(guest, function, null, e.Message));
-    }
-
-    private void OnTakenBack(TakenBack back)
-    {
-        _takingBack.Remove((back.Guest, back.Device));
-        if (back.Fault is null) _log.Info("{Bdf} taken back from guest {DomId}, which ended while nobody served it", back.Device, back.Guest);
-        else _log.Error("{Bdf} cannot be taken back from guest {DomId}, which is gone: {Fault}", back.Device, back.Guest, back.Fault);
-        back.Released?.Log(_log);
-    }
-
     private void SwitchTrace(ImmutableArray<TraceSink> sinks)
     {
         _sinks = sinks;
@@ -320,172 +230,4 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers
     }
 
     private bool IsServed(DomainId guest) => _guests.Keys.Concat(_leftAlone).Any(directory => directory.Guest == guest);
-
-    private void OnGuestEnded(IActorRef ended)
-    {
-        var directory = _guests.First(g => g.Value.Equals(ended)).Key;
-        _guests.Remove(directory);
-        _faults.Remove(ended, out var fault);
-        fault ??= "it has ended without a word";
-        if (_startingOver.Remove(directory))
-        {
-            OnChanged();
-            return;
-        }
-        if (_finished.Remove(directory))
-        {
-            if (!_standsBy) _log.Info("Guest {DomId} is gone; {Guests} left", directory.Guest, _guests.Count);
-            // The toolstack may have made the directory anew while the actor was ending.
-            OnChanged();
-        }
-        else if (_endingWithDevice.Remove(directory.Guest))
-        {
-            // Another one sees its directory through to its end.
-            Serve(directory);
-            return;
-        }
-        else if (FailsTooOften(directory))
-        {
-            Context.System.EventStream.Publish(new BackendEvents.GuestAbandoned(directory.Guest, fault, [Failed(ended, fault), Did("leaves the guest alone")]));
-            _leftAlone.Add(directory);
-            _log.Error("Guest {DomId} is no longer served: its actor has failed {Times} times; {Guests} left", directory.Guest, Supervision.MostFailures, _guests.Count);
-        }
-        else
-        {
-            _log.Error("Guest {DomId}: its actor failed; another one takes it up where it is", directory.Guest);
-            Context.System.EventStream.Publish(new BackendEvents.ActorReplaced(nameof(GuestActor), directory.Guest, fault, [Failed(ended, fault), Did("starts another one, which takes the guest up where it is")]));
-            Serve(directory);
-            return;
-        }
-        DropCounts();
-        Context.System.EventStream.Publish(new BackendEvents.GuestGone(directory.Guest));
-    }
-
-    /// <summary>Of guests that are served no more.</summary>
-    private void DropCounts()
-    {
-        foreach (var counted in _meters.Guests)
-            if (!_guests.Keys.Any(directory => directory.Guest == counted.Domain))
-                _meters.Drop(counted.Domain);
-    }
-
-    private bool FailsTooOften(BackendDirectory directory)
-    {
-        if (!_failures.TryGetValue(directory, out var failures)) _failures[directory] = failures = [];
-        failures.Add(Stopwatch.GetTimestamp());
-        failures.RemoveAll(at => Stopwatch.GetElapsedTime(at) > Supervision.FailureWindow);
-        return failures.Count >= Supervision.MostFailures;
-    }
-
-    // ---- Errors of devices ------------------------------------------------------------------------------------------------
-
-    private void OnDeviceError(AerMonitor.Act act)
-    {
-        // It is gone by now, and the device nobody's.
-        if (!_guests.Keys.Any(directory => directory.Guest == act.Guest)) return;
-        var isEnding = _lost.ContainsKey(act.Guest);
-        // One more device of a guest that has been ended for another one, too.
-        var isSetAside = (act.Response is AerResponse.Kill or AerResponse.Detach || (isEnding && act.Response != AerResponse.Report)) && SetAside(act.Guest, act.Device, act.Error);
-        if (isEnding) return;
-        if (act.Response == AerResponse.Detach)
-        {
-            if (isSetAside) Detach(act.Guest, act.Device);
-            return;
-        }
-        if (act.Response != AerResponse.Report)
-        {
-            // More of what the guest's actor is at already: a storm is one message.
-            if (_unsettled.TryGetValue((act.Guest, act.Device), out var before) && before.Severity >= act.Severity) return;
-            _unsettled[(act.Guest, act.Device)] = act;
-        }
-        foreach (var (directory, guest) in _guests)
-            if (directory.Guest == act.Guest)
-                guest.Tell(act);
-    }
-
-    /// <summary>The toolstack takes the device away, with the guest's help, as for <c>xl pci-detach</c>.</summary>
-    private void Detach(DomainId guest, HostBdf device) => _host.Toolstack.DetachAsync(guest, device)
-        .PipeTo(Self, success: fault => new DetachEnded(guest, device, fault), failure: e => new DetachEnded(guest, device, e.Message));
-
-    private void OnDetachEnded(DetachEnded ended)
-    {
-        _setAside.Remove((ended.Guest, ended.Device));
-        if (ended.Fault is null) _log.Warning("{Bdf} taken away from guest {DomId}, which goes on without it", ended.Device, ended.Guest);
-        else _log.Error("{Bdf} cannot be taken away from guest {DomId}: {Fault}", ended.Device, ended.Guest, ended.Fault);
-    }
-
-    /// <returns>false if that has been done already.</returns>
-    private bool SetAside(DomainId guest, HostBdf device, string reason)
-    {
-        if (!_setAside.Add((guest, device))) return false;
-        var quarantined = new QuarantinedDevice(device, guest, TimeProvider.System.GetUtcNow(), reason);
-        _quarantine.Hold(quarantined);
-        Context.System.EventStream.Publish(new BackendEvents.DeviceQuarantined(quarantined));
-        Record(quarantined, isFirstTry: true);
-        return true;
-    }
-
-    private void Record(QuarantinedDevice device, bool isFirstTry) => Task.Run(() => _quarantine.Record(device))
-        .PipeTo(Self, success: () => new Quarantined(device, null, isFirstTry), failure: e => new Quarantined(device, e.Message, isFirstTry));
-
-    private void OnQuarantined(Quarantined quarantined)
-    {
-        var device = quarantined.Device;
-        if (quarantined.Fault is null)
-        {
-            _log.Warning("{Bdf} is in quarantine; no guest gets it until: xenpciback quarantine clear {Bdf}", device.Device, device.Device);
-            return;
-        }
-        if (quarantined.IsFirstTry) _log.Error("{Bdf} is in quarantine for as long as this daemon runs: that cannot be put on record, trying on: {Fault}", device.Device, quarantined.Fault);
-        Timers.StartSingleTimer((nameof(Record), device.Device), new RecordAgain(device), _settings.StoreRetry);
-    }
-
-    /// <summary>The guest is crashed through the hypervisor, so that the toolstack does what its on_crash says, and the classic node is written.</summary>
-    private void OnGuestLost(DeviceLostException cause, string actor)
-    {
-        _lost[cause.Guest] = cause.Device.Candidate;
-        _endingWithDevice.Add(cause.Guest);
-        var began = Stopwatch.GetTimestamp();
-        var crashed = Task.Run(() => _host.Hypervisor.Crash(cause.Guest));
-        crashed.PipeTo(Self,
-            success: errno => new GuestCrashed(cause, actor, errno is 0 or Errnos.ESRCH ? null : Errnos.Name(errno), Stopwatch.GetElapsedTime(began)),
-            failure: e => new GuestCrashed(cause, actor, e.Message, Stopwatch.GetElapsedTime(began)));
-        // Not before: a guest that still runs would find its device without registers.
-        Task.WhenAll(crashed, cause.Free).ContinueWith(_ => cause.Device.GiveBack(), TaskScheduler.Default).PipeTo(Self, failure: e => new DeviceActor.Released(cause.Device.Bdf, e.Message));
-        SetAside(cause.Guest, cause.Device.Bdf, cause.Reason);
-        // What its driver has not brought back yet, or not even heard of, nobody will.
-        foreach (var act in _unsettled.Values.Where(act => act.Guest == cause.Guest)) SetAside(act.Guest, act.Device, act.Error);
-        foreach (var directory in _guests.Keys.Where(directory => directory.Guest == cause.Guest)) Write(new RecordLoss(directory, cause.Message));
-    }
-
-    private void OnGuestCrashed(GuestCrashed crashed)
-    {
-        var (cause, actor, fault, took) = crashed;
-        if (fault is null) _log.Error("Guest {DomId} crashed in {Took:0.0} ms, because its device {Bdf} is lost: {Reason}", cause.Guest, took.TotalMilliseconds, cause.Device.Bdf, cause.Reason);
-        else _log.Error("Guest {DomId} cannot be crashed ({Fault}) and goes on without {Bdf}, which is lost: {Reason}", cause.Guest, fault, cause.Device.Bdf, cause.Reason);
-        Context.System.EventStream.Publish(new BackendEvents.GuestKilled(cause.Guest, cause.Device.Bdf, cause.Reason)
-        {
-            Fault = fault,
-            Path =
-            [
-                $"{actor}/{cause.Device.Bdf} {nameof(DeviceActor)}: its device is lost, {cause.Reason}", $"{actor} {nameof(GuestActor)}: fails with its device",
-                Did(fault is null ? string.Create(CultureInfo.InvariantCulture, $"crashed the guest through the hypervisor in {took.TotalMilliseconds:0.0} ms") : $"could not crash the guest: {fault}"),
-            ],
-        });
-    }
-
-    private string Did(string what) => $"{Text(Self)} {nameof(BackendSupervisor)}: {what}";
-
-    private static string Failed(IActorRef guest, string fault) => $"{Text(guest)} {nameof(GuestActor)}: fails, {fault}";
-
-    private static string Text(IActorRef actor) => actor.Path.ToStringWithoutAddress();
-
-    private void Write(RecordLoss loss) => _directories.RecordLossAsync(loss.Directory, loss.Text).PipeTo(Self, failure: e => new LossNotRecorded(loss, e.Message));
-
-    private void OnLossNotRecorded(LossNotRecorded failed)
-    {
-        if (!_lost.ContainsKey(failed.Loss.Directory.Guest)) return;
-        _log.Warning("The loss of a device of guest {DomId} cannot be written to xenstore, trying again in {Pause} s: {Fault}", failed.Loss.Directory.Guest, _settings.StoreRetry.TotalSeconds, failed.Fault);
-        Timers.StartSingleTimer(failed.Loss, failed.Loss, _settings.StoreRetry);
-    }
 }

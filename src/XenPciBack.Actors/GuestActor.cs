@@ -27,7 +27,6 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private readonly ConnectionStore _store;
     private readonly ILoggingAdapter _log;
     private readonly Dictionary<HostBdf, IActorRef> _devices = [];
-    private readonly List<Task<AssignedDevice>> _opening = [];
     private readonly GuestTrace _trace;
     private readonly GuestMeter _meter;
 
@@ -35,7 +34,6 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private readonly SlotCandidate? _lost;
 
     // Control plane
-    private readonly Queue<ConnectionEffect> _effects = new();
     private GuestConnection _connection;
     private (XenbusState State, VirtualSlots Slots) _announced;
     private bool _isTakenUp;
@@ -47,70 +45,6 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     // Mini-OS has seen by then that the backend has closed, and goes on; Linux's frontend finds it open when a driver is bound again.
     private static readonly TimeSpan ReopeningPause = TimeSpan.FromSeconds(1);
-
-    // The kernel takes the ports of a process from it one after the other, and its locks somewhere in between.
-    private static readonly TimeSpan ConnectPause = TimeSpan.FromMilliseconds(10);
-    private int _connectsLeft = 100;
-
-    /// <summary>Told to the parent before the actor ends in good order: the directory is gone and everything of it was released.</summary>
-    public sealed record Finished(BackendDirectory Directory);
-
-    /// <summary>Told to the parent before the actor ends: what it has read is not so any more, and another one is to read it anew.</summary>
-    public sealed record StartsOver(BackendDirectory Directory);
-
-    /// <summary>The guest runs no more, and its toolstack is about to take it down.</summary>
-    public sealed record Ended
-    {
-        public static readonly Ended Instance = new();
-    }
-
-    /// <summary>To the parent: what it has told of this device needs nothing more.</summary>
-    public sealed record ErrorSettled(DomainId Guest, HostBdf Device);
-
-    /// <summary>Publish the state and the devices as after a change, for somebody who is new.</summary>
-    public sealed record AnnounceAgain
-    {
-        public static readonly AnnounceAgain Instance = new();
-    }
-
-    private sealed record Changed
-    {
-        public static readonly Changed Instance = new();
-    }
-
-    private sealed record PortEvent
-    {
-        public static readonly PortEvent Instance = new();
-    }
-
-    private sealed record ConnectAgain
-    {
-        public static readonly ConnectAgain Instance = new();
-    }
-
-    private sealed record FrontendIsSilent
-    {
-        public static readonly FrontendIsSilent Instance = new();
-    }
-
-    private sealed record ClosedForLong
-    {
-        public static readonly ClosedForLong Instance = new();
-    }
-
-    private sealed record NoVerdict
-    {
-        public static readonly NoVerdict Instance = new();
-    }
-
-    private sealed record LookAgain
-    {
-        public static readonly LookAgain Instance = new();
-    }
-
-    private sealed record LookedAgain(ConnectionInput.Observed? Observed);
-    private sealed record EffectDone;
-    private sealed record StoreFailed(Exception Cause);
 
     public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy)
     {
@@ -250,53 +184,6 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         PerformEffects();
     }
 
-    private void PerformEffects()
-    {
-        while (_effects.TryPeek(out var effect))
-        {
-            if (_standsBy && !IsPreparation(effect)) return;
-            switch (effect)
-            {
-                case ConnectionEffect.WriteNodes(var nodes):
-                    AwaitStore(_store.WriteAsync(nodes));
-                    return;
-                case ConnectionEffect.RecordError(var errno, var text) error:
-                    _log.Error("{Error}: {Text}", Errnos.Name(errno), text);
-                    if (error.IsFrontends) Accuse(text);
-                    AwaitStore(_store.RecordErrorAsync(errno, text));
-                    return;
-                case ConnectionEffect.OpenDevice(var device, _) open:
-                    _effects.Dequeue();
-                    if (device == _lost?.Bdf) OnInput(new ConnectionInput.DeviceOpened(_lost));
-                    else Open(open);
-                    return;
-                case ConnectionEffect.ReleaseDevice(var device):
-                    _effects.Dequeue();
-                    _trace.Forget(device);
-                    EndRecovery(device);
-                    _meter.Take(device);
-                    if (!_devices.Remove(device, out var actor)) continue;
-                    actor.Tell(DeviceActor.Release.Instance);
-                    return;
-                case ConnectionEffect.Connect connect:
-                    if (Connect(connect) is not { } connected) return;
-                    _effects.Dequeue();
-                    OnInput(connected);
-                    return;
-                case ConnectionEffect.Disconnect:
-                    if (!BeginDisconnect()) return;
-                    continue;
-                case ConnectionEffect.Explain(var text):
-                    _effects.Dequeue();
-                    _log.Warning("{Directory} is left alone: {Text}", _directory.Path, text);
-                    continue;
-                default:
-                    throw new InvalidOperationException($"effect {effect} is unknown");
-            }
-        }
-        EndPass();
-    }
-
     private void EndPass()
     {
         _inPass = false;
@@ -319,14 +206,6 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         Context.Parent.Tell(new Finished(_directory));
         Context.Stop(Self);
-    }
-
-    private void AwaitStore(Task done) => done.PipeTo(Self, success: () => new EffectDone(), failure: e => new StoreFailed(e));
-
-    private void OnEffectDone()
-    {
-        _effects.Dequeue();
-        PerformEffects();
     }
 
     /// <summary>xenstored has begun anew without what it had, and the guest still runs.</summary>
@@ -362,84 +241,5 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         {
             IsOld = isOld, Name = _name, Topology = _connection.Slots.Topology,
         });
-    }
-
-    // ---- Effects ----------------------------------------------------------------------------------------------------------
-
-    private void Open(ConnectionEffect.OpenDevice open)
-    {
-        var opening = Task.Run(() => AssignedDevice.Open(_host, _quarantine, _settings.Devices, _directory.Guest, open.Device, open.Permissive, open.IsTakenUp));
-        _opening.Add(opening);
-        opening.PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(open.Device, e.Message));
-    }
-
-    private void OnDeviceOpened(AssignedDevice device)
-    {
-        _opening.RemoveAll(opening => opening.IsFaulted || (opening.IsCompletedSuccessfully && opening.Result == device));
-        var bdf = device.Bdf;
-        var meter = _meter.Give(device);
-        _devices[bdf] = meter.Actor = Context.ActorOf(DeviceActor.Props(device, meter), bdf.ToString());
-        if (!_standsBy) _devices[bdf].Tell(DeviceActor.Begin.Instance);
-        OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
-        if (!_standsBy && _connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
-            _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);
-    }
-
-    private void OnReleased(DeviceActor.Released released)
-    {
-        released.Log(_log);
-        PerformEffects();
-    }
-
-    /// <returns>null: the daemon before this one is not quite gone, and it is tried again soon.</returns>
-    private ConnectionInput? Connect(ConnectionEffect.Connect connect)
-    {
-        if (_lost is not null) return new ConnectionInput.Connected();
-        var isTakenUp = _connection.State != XenbusState.Initialised;
-        try
-        {
-            var self = Self;
-            _page = GuestPage.Connect(_host, _directory.Guest, connect.Page, connect.Port,
-                () =>
-                {
-                    _meter.Arrived();
-                    self.Tell(PortEvent.Instance, ActorRefs.NoSender);
-                }, TimeProvider.System);
-        }
-        catch (HostCallException e)
-        {
-            if (!isTakenUp || _connectsLeft-- == 0) return new ConnectionInput.ConnectRefused(e.Errno, e.Message);
-            Timers.StartSingleTimer(nameof(ConnectAgain), ConnectAgain.Instance, ConnectPause);
-            return null;
-        }
-        _log.Info("Page of grant {Grant} mapped, port {Port} bound", connect.Page, connect.Port);
-        // Whoever served the guest before may have published an answer and not come to send its event.
-        if (isTakenUp) _page.Notify();
-        return new ConnectionInput.Connected();
-    }
-
-    /// <returns>false while a request is in hand: its answer continues the effects.</returns>
-    private bool BeginDisconnect()
-    {
-        if (_page is not { } page)
-        {
-            _effects.Dequeue();
-            return true;
-        }
-        if (!_disconnecting) page.Unbind();
-        _disconnecting = true;
-        if (page.IsBusy) return false;
-        EndDisconnect(page);
-        return true;
-    }
-
-    private void EndDisconnect(GuestPage page)
-    {
-        _effects.Dequeue();
-        foreach (var device in _recoveries.Keys.ToList()) EndRecovery(device);
-        page.Unmap();
-        _page = null;
-        _disconnecting = false;
-        _log.Info("Page and port released");
     }
 }
