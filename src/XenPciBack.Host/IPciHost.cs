@@ -11,6 +11,9 @@ public interface IPciHost
     /// <exception cref="PciFunctionUnavailableException">It does not exist or is not set aside for guests.</exception>
     IPciFunction Open(HostBdf bdf);
 
+    /// <summary>Why no guest may be given one more function, whichever it is; null if nothing is against it. What guests have already is opened all the same.</summary>
+    string? ObjectionToMore { get; }
+
     /// <summary>What the administrator has allowed the function's guests with the host's own switches, as they are now.</summary>
     ConfigPolicy PolicyOf(HostBdf bdf);
 

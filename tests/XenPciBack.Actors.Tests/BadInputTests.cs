@@ -31,6 +31,16 @@ public class BadInputTests : BackendTest
     }
 
     [Fact]
+    public async Task A_daemon_at_a_limit_of_its_own_gives_no_more_devices_and_takes_up_what_its_guests_have()
+    {
+        var served = await ConnectedGuestAsync("lab", Edu);
+        Xen.Pci.ObjectionToMore = "960 of 1024 file descriptors are in use";
+        await StopBackendAsync();
+        await StartBackendAsync();
+        await AssertRefusedAsync(await Xen.CreateGuestAsync("late", [Nic]), $"22 {Nic}: 960 of 1024 file descriptors are in use", served);
+    }
+
+    [Fact]
     public async Task A_grant_that_does_not_exist_is_refused()
     {
         var bystander = await ConnectedGuestAsync("lab", Edu);

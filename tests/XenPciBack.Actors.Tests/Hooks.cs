@@ -27,6 +27,8 @@ public sealed class HookedPciHost(IPciHost host, HostBdf hooked) : IPciHost
         return new HookedFunction(this, host.Open(bdf));
     }
 
+    public string? ObjectionToMore => host.ObjectionToMore;
+
     public ConfigPolicy PolicyOf(HostBdf bdf) => host.PolicyOf(bdf);
 
     public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => host.BridgesAbove(bdf);

@@ -11,6 +11,15 @@ internal static partial class Interop
         [LibraryImport(Libraries.Libc)]
         internal static partial uint geteuid();
 
+        /// <summary>How many file descriptors this process may have open, RLIMIT_NOFILE of getrlimit(2).</summary>
+        internal static long FileDescriptorLimit()
+        {
+            const int openFiles = 7;
+            Span<ulong> softAndHard = stackalloc ulong[2];
+            fixed (ulong* limits = softAndHard)
+                return getrlimit(openFiles, limits) == 0 ? (long)Math.Min(softAndHard[0], long.MaxValue) : long.MaxValue;
+        }
+
         /// <summary>Lets the calling thread go before the others of its process, or after them. Without the right to do so it stays as it is.</summary>
         /// <param name="steps">By how many nice levels, each some 1.25 times the share of a CPU; below 0: after them.</param>
         internal static void PreferThisThread(int steps)
@@ -160,6 +169,9 @@ internal static partial class Interop
         }
 
         private static int Result(nint returned) => returned >= 0 ? (int)returned : -Marshal.GetLastPInvokeError();
+
+        [LibraryImport(Libraries.Libc)]
+        private static partial int getrlimit(int resource, ulong* softAndHard);
 
         [LibraryImport(Libraries.Libc)]
         private static partial int getpriority(int which, int who);

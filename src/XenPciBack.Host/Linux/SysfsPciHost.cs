@@ -46,6 +46,8 @@ public sealed class SysfsPciHost(string root = "/") : IPciHost
         }
     }
 
+    public string? ObjectionToMore => FileDescriptors.Objection;
+
     /// <summary>
     /// The stub driver's switches: its attributes <c>permissive</c> (set by xl for a device configured so) and
     /// <c>allow_interrupt_control</c>, and the module's parameter <c>permissive</c>. The stub forgets them when the device is unbound from it.

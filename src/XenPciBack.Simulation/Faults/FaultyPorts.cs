@@ -124,6 +124,8 @@ internal static class FaultyPorts
             using (process.Alive()) return new PciFunction(host.Open(bdf), process);
         }
 
+        public string? ObjectionToMore => host.ObjectionToMore;
+
         public ConfigPolicy PolicyOf(HostBdf bdf) => host.PolicyOf(bdf);
 
         public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => host.BridgesAbove(bdf);

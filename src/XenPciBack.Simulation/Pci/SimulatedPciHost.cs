@@ -53,12 +53,17 @@ public sealed class SimulatedPciHost
     /// <summary>Sets the host's own switches for a function, as <c>echo BDF &gt; permissive</c> does on a real one.</summary>
     public void SetPolicy(HostBdf bdf, ConfigPolicy policy) => _policies[bdf] = policy;
 
+    /// <summary>Why guests are given no more devices: as if the process were at a limit.</summary>
+    public string? ObjectionToMore { get; set; }
+
     /// <summary>The devices as one process has them: it opens each for one guest at a time, and nothing keeps another process from doing so.</summary>
     public IPciHost OfOneProcess() => new Process(this);
 
     private sealed class Process(SimulatedPciHost host) : IPciHost
     {
         private readonly ConcurrentDictionary<HostBdf, bool> _given = new();
+
+        public string? ObjectionToMore => host.ObjectionToMore;
 
         public bool KernelBackendServes(DomainId guest, int deviceId) => host._servedByKernel.ContainsKey((guest, deviceId));
 

@@ -21,6 +21,8 @@ public sealed class RecordedHost(IReadOnlyDictionary<HostBdf, RecordedDevice> de
 
     public ImmutableArray<HostBdf> BridgesAbove(HostBdf bdf) => devices.GetValueOrDefault(bdf)?.Description.Facts.Bridges ?? [];
 
+    public string? ObjectionToMore => null;
+
     public ConfigPolicy PolicyOf(HostBdf bdf) => devices[bdf].Description.Policy;
 
     public bool KernelBackendServes(DomainId guest, int deviceId) => false;
