@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using XenPciBack.Simulation;
 using XenPciBack.Simulation.Faults;
@@ -33,10 +34,12 @@ public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
         foreach (var worker in workers) await worker.Guest.Frontend.WaitUntilConnectedAsync(Soon());
         foreach (var worker in workers) worker.Begin();
 
+        var (waitedWithStandby, waitedAlone) = (new List<double>(), new List<double>());
         var struck = new SortedDictionary<string, int>(StringComparer.Ordinal);
         for (var kill = 0; kill < kills; kill++)
         {
             var standby = kill % 2 == 0 ? await StartStandbyAsync() : null;
+            foreach (var worker in workers) worker.TakeLongestWait();
             var how = await KillAsync(random, isAlone: standby is null);
             struck[how] = struck.GetValueOrDefault(how) + 1;
             if (standby is not null)
@@ -53,15 +56,20 @@ public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
             var faults = workers.Where(worker => worker.Fault is not null).Select(worker => $"{worker.Guest.Name}: {worker.Fault}");
             Assert.True(!faults.Any(), $"kill {kill} ({how}) of KILLS_SEED={seed}: {string.Join("; ", faults)}");
             Assert.All(workers, worker => Assert.Equal(4, worker.Guest.Frontend.State));
+            (standby is null ? waitedAlone : waitedWithStandby).Add(workers.Max(worker => worker.TakeLongestWait()));
         }
 
         foreach (var worker in workers) await worker.EndAsync();
         output.WriteLine($"{workers.Sum(worker => worker.Operations)} operations; killed before: {string.Join(", ", struck.Select(count => $"{count.Key} {count.Value}"))}");
+        output.WriteLine($"the guest that waited longest at a kill, from one answer to the next: {InWords(waitedWithStandby)} with a standby, {InWords(waitedAlone)} without");
         Assert.All(workers, worker => Assert.Equal(0, worker.Guest.Frontend.UnansweredRequests));
         foreach (var worker in workers) await Xen.DestroyGuestAsync(worker.Guest);
         await EventuallyAsync("nothing", () => Xen.HeldByDom0);
         await EventuallyAsync(0, () => Xen.DeviceRecords.Count);
     }
+
+    private static string InWords(List<double> waited) => waited.Count == 0 ? "(none)"
+        : string.Create(CultureInfo.InvariantCulture, $"{waited.Order().ElementAt(waited.Count / 2):0} ms (median), {waited.Max():0} ms (longest)");
 
     /// <returns>Before which call, if it came to one.</returns>
     private async Task<string> KillAsync(Random random, bool isAlone)
@@ -98,6 +106,7 @@ public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
         private readonly CancellationTokenSource _stop = new();
         private Task _working = Task.CompletedTask;
         private int _operations;
+        private long _longestWait;
         private uint _command = 0x0006;
         private bool _showsSize;
         private bool _messages;
@@ -108,6 +117,10 @@ public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
 
         /// <summary>The first answer that was not as it should be.</summary>
         public string? Fault { get; private set; }
+
+        /// <summary>Forgets it, too.</summary>
+        /// <returns>The longest time an operation took since it was asked for last, in ms.</returns>
+        public double TakeLongestWait() => Stopwatch.GetElapsedTime(0, Interlocked.Exchange(ref _longestWait, 0)).TotalMilliseconds;
 
         public void Begin() => _working = Task.Run(WorkAsync);
 
@@ -125,7 +138,9 @@ public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
                 await WriteAsync(Command, 2, _command);
                 while (!_stop.IsCancellationRequested && Fault is null)
                 {
+                    var began = Stopwatch.GetTimestamp();
                     await StepAsync(bar);
+                    Interlocked.Exchange(ref _longestWait, Math.Max(Volatile.Read(ref _longestWait), Stopwatch.GetTimestamp() - began));
                     Interlocked.Increment(ref _operations);
                 }
             }
