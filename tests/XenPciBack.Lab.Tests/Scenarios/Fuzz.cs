@@ -15,11 +15,9 @@ public class Fuzz(ITestOutputHelper log)
     public async Task Random_requests_end_as_under_the_kernels_backend_or_as_the_list_of_deviations_says()
     {
         await using var machine = await XenMachine.BootAsync(Release.Bookworm, ["e1000e"], await LabDaemon.MountedAsync());
-        var sections = new List<Section>();
-        foreach (var mode in (FuzzMode[])[new(Permissive: false, Passthrough: false), new(Permissive: true, Passthrough: true)])
-            sections.Add(await BackendFuzz.RunAsync(machine, machine.Devices[0], Seed, Requests, mode, TextWriter.Null));
+        var section = await BackendFuzz.RunAsync(machine, machine.Devices[0], Seed, Requests, new FuzzMode(Permissive: false, Passthrough: true), TextWriter.Null);
         var report = new StringWriter();
-        var differences = Report.Write(sections, report);
+        var differences = Report.Write([section], report);
         log.WriteLine(report.ToString());
         Assert.True(differences == 0, report.ToString());
     }

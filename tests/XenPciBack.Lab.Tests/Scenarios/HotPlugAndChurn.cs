@@ -87,8 +87,8 @@ public class HotPlugAndChurn(ITestOutputHelper log)
             var times = new ToolstackTimes();
             times.Add(await Cycles.CreateAsync(dom0, names.Select(guest => guest.Name)));
             Holdings? before = null;
-            // Each guest has its turn at each of the three ends.
-            for (var cycle = 0; cycle < cycles; cycle++)
+            // Each guest has its turn at each of the three ends. A third of that is enough to compare with.
+            for (var cycle = 0; cycle < (backend == Backend.Daemon ? cycles : (cycles + 2) / 3); cycle++)
             {
                 times.Add(await Cycles.EndAsync(dom0, names[cycle % 3].Name, names[(cycle + 1) % 3].Name, names[(cycle + 2) % 3].Name));
                 before ??= await HoldingsAsync(dom0, backend);
@@ -112,11 +112,13 @@ public class HotPlugAndChurn(ITestOutputHelper log)
         return holdings;
     }
 
-    /// <summary>libxl says when it has waited in vain. How long it took is looked at in the long form only: a busy machine takes its time without a stall.</summary>
+    /// <summary>
+    /// libxl says when it has waited in vain. That nothing took ten seconds more than it can is looked at in the long form only, where there is enough to compare with.
+    /// </summary>
     private static async Task AssertNoStallAsync(DomainZero dom0, ToolstackTimes times, string longForm)
     {
         Assert.Equal("", await dom0.RunAsync("grep -h 'not ready' /run/said.* /var/log/xen/xl-*.log 2> /dev/null || true"));
-        if (Environment.GetEnvironmentVariable(longForm) is not null) Assert.InRange(times.LongestWait, 0, Stall - 1);
+        if (Environment.GetEnvironmentVariable(longForm) is not null) Assert.InRange(times.LongestDelay, 0, Stall - 1);
     }
 
     private static void AssertNothingLeft(Holdings? before, Holdings? after)

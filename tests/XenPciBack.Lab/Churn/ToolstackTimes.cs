@@ -8,8 +8,8 @@ internal sealed partial class ToolstackTimes
 {
     private readonly SortedDictionary<string, List<int>> _times = new(StringComparer.Ordinal);
 
-    /// <summary>Of what may wait for a backend; to create a guest takes that long by itself.</summary>
-    public int LongestWait => _times.Where(kind => kind.Key != "create").SelectMany(kind => kind.Value).DefaultIfEmpty().Max();
+    /// <summary>The longest that anything took beyond the shortest time of its kind; but for creating guests, which waits for memory and for CPUs above all.</summary>
+    public int LongestDelay => _times.Where(kind => kind.Key != "create").Select(kind => kind.Value.Max() - kind.Value.Min()).DefaultIfEmpty().Max();
 
     /// <summary>Adds lines such as "attach 812"; others are ignored.</summary>
     public void Add(string output)
