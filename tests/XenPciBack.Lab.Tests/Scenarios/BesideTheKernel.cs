@@ -1,3 +1,4 @@
+using System.Text.Json;
 using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
@@ -37,6 +38,9 @@ public class BesideTheKernel(ITestOutputHelper log)
         Assert.Matches($@"(?m)^{devices[0]}  0200  8086:10d3  guest pv1 \(1\)$", listed);
         Assert.Matches("(?m)^0000:00:1f.2  0106  .*driver ahci; / is mounted from ", listed);
 
+        await AssertStatusAsync(dom0, guest);
+        await AssertOtherBackendsServeAsync(dom0);
+
         log.WriteLine(await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback drain"));
         await dom0.WaitUntilAsync("the daemon to have ended", "! kill -0 $(< /run/xenpciback.pid) 2> /dev/null");
         log.WriteLine(await dom0.DaemonLogAsync());
@@ -44,5 +48,25 @@ public class BesideTheKernel(ITestOutputHelper log)
         Assert.Equal("", await dom0.RunAsync("find /run/udev/rules.d /run/xenpciback/devices -type f"));
         Assert.Equal("", (await IdsAsync()).Trim());
         Assert.Matches(@"pv1 +1 ", await dom0.RunAsync("xl list"));
+    }
+
+    /// <summary>What a script in dom0 reads of the guest.</summary>
+    private async Task AssertStatusAsync(DomainZero dom0, Guest guest)
+    {
+        var said = await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback status pv1 --json");
+        log.WriteLine(said);
+        using var status = JsonDocument.Parse(said);
+        var shown = Assert.Single(status.RootElement.GetProperty("guests").EnumerateArray());
+        Assert.Equal((guest.DomainId, "pv1", "connected"), (shown.GetProperty("domain").GetInt32(), shown.GetProperty("name").GetString(), shown.GetProperty("state").GetString()));
+        Assert.Equal(guest.Bdfs, shown.GetProperty("devices").EnumerateArray().Select(device => device.GetProperty("device").GetString()));
+        Assert.InRange(shown.GetProperty("operations").EnumerateArray().Sum(operation => operation.GetProperty("count").GetInt64()), 1, long.MaxValue);
+    }
+
+    /// <summary>xl create waits for the backends of disk and network card, and fails if no driver of dom0 takes them. What their scripts would do is of no interest here.</summary>
+    private static async Task AssertOtherBackendsServeAsync(DomainZero dom0)
+    {
+        await dom0.RunAsync("modprobe -a loop xen-blkback xen-netback; udevadm settle");
+        await using var other = await dom0.CreateGuestAsync("other", [], new GuestOptions { MemoryMiB = 256, Configuration = "disk = [\"script=/bin/true,vdev=xvda,target=/dev/loop0\"]\nvif = [\"script=/bin/true\"]" });
+        Assert.Equal("vbd\nvif\n", await dom0.RunAsync($"for device in /sys/bus/xen-backend/devices/v??-{other.DomainId}-*; do basename $(readlink $device/driver); done"));
     }
 }
