@@ -44,7 +44,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private string? _name;
 
     // Mini-OS has seen by then that the backend has closed, and goes on; Linux's frontend finds it open when a driver is bound again.
-    private static readonly TimeSpan ReopeningPause = TimeSpan.FromSeconds(1);
+    internal static readonly TimeSpan ReopeningPause = TimeSpan.FromSeconds(1);
 
     public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy)
     {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using XenPciBack.Protocol;
 using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Guests;
@@ -103,6 +104,16 @@ public class GuestLifeTests : BackendTest
         await guest.Frontend.WaitUntilConnectedAsync(Soon());
         Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
         Assert.Equal(2, guest.Frontend.Devices.Length);
+    }
+
+    [Fact]
+    public async Task A_connection_that_was_closed_stays_so_for_as_long_as_a_frontend_needs_to_see_it()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        var closing = Stopwatch.GetTimestamp();
+        await guest.Frontend.UnbindAsync();
+        await EventuallyAsync("3", () => ReadAsync(guest, "state"));
+        Assert.True(Stopwatch.GetElapsedTime(closing) >= GuestActor.ReopeningPause);
     }
 
     [Fact]

@@ -58,6 +58,16 @@ public sealed class DrainTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_the_kernels_backend_serves_is_left_to_it()
+    {
+        _xen.Pci.ServeByKernel(_xen.Guests.First().Id, 0);
+        var (devices, refusal) = await Drain().AskAsync();
+        Assert.Null(refusal);
+        Assert.Equal(DemoHost.DeviceCount - DemoHost.Guests[0].Devices.Count, devices.Count);
+        Assert.DoesNotContain(devices, device => device.Contains("guest web", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task The_daemon_ends_only_after_the_operator_was_told()
     {
         var drain = Drain();
@@ -116,12 +126,16 @@ public sealed class DrainTests : IAsyncLifetime
             return Task.FromResult<string?>(null);
         }
 
+        public Task<string?> AttachAsync(DomainId guest, HostBdf device, string? options) => toolstack.AttachAsync(guest, device, options);
+
         public Task<IReadOnlySet<DomainId>> EndedAsync() => toolstack.EndedAsync();
     }
 
     private sealed class Unwilling : IToolstack
     {
         public Task<string?> DetachAsync(DomainId guest, HostBdf device) => Task.FromResult<string?>("the guest does not want to");
+
+        public Task<string?> AttachAsync(DomainId guest, HostBdf device, string? options) => Task.FromResult<string?>(null);
 
         public Task<IReadOnlySet<DomainId>> EndedAsync() => Task.FromResult<IReadOnlySet<DomainId>>(new HashSet<DomainId>());
     }

@@ -66,7 +66,7 @@ internal static class RunCommand
             if (!stop.IsCancellationRequested)
             {
                 service.Ready("Serving the guests of this host");
-                await HideCommands.HideAtStartAsync(settings.Hide);
+                await Hiding.OnThisHost().AtStartAsync(settings.Hide);
             }
             await Task.WhenAny(handover.WantedAsync(stop), drain.DoneAsync(stop));
             service.Stopping();

@@ -1,7 +1,9 @@
 using System.CommandLine;
 using XenPciBack.Actors;
 using XenPciBack.Daemon.Configuration;
+using XenPciBack.Host;
 using XenPciBack.Host.Linux;
+using XenPciBack.Protocol;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Daemon.Commands;
@@ -27,20 +29,26 @@ internal static class TakeCommand
             if (nobodys is not null) return ExitCode.Refuse("no daemon serves guests on this host, so nobody would give them their devices again; start it first: xenpciback run", ExitCode.Unavailable);
 
         await using var store = await XenStoreClient.ConnectAsync(settings.XenStoreEndpoint, settings.XenStore, stop);
-        var devices = (await GuestDevices.ListAsync(store, settings.Backend.Domain)).Where(device => guest == device.GuestName || guest == $"{device.Directory.Guest}").ToList();
+        return await TakeAsync(guest, store, settings.Backend.Domain, new SysfsPciHost(), new XlToolstack());
+    }
+
+    /// <param name="guest">By domain id or name.</param>
+    /// <returns>An exit code; why it is no success has been said.</returns>
+    internal static async Task<int> TakeAsync(string guest, XenStoreClient store, DomainId backend, IPciHost host, IToolstack toolstack)
+    {
+        var devices = (await GuestDevices.ListAsync(store, backend)).Where(device => guest == device.GuestName || guest == $"{device.Directory.Guest}").ToList();
         if (devices is not [var first, ..]) return ExitCode.Refuse($"guest '{guest}' has no devices; expected a domain id or a name", ExitCode.Failure);
-        if (!new SysfsPciHost().KernelBackendServes(first.Directory.Guest, first.Directory.DeviceId))
+        if (!host.KernelBackendServes(first.Directory.Guest, first.Directory.DeviceId))
             return ExitCode.Refuse($"guest {first.Guest} is not served by the kernel's backend", ExitCode.Failure);
 
         // All of them first: with the last one the connection to the kernel's backend ends.
-        var toolstack = new XlToolstack();
         foreach (var device in devices)
             if (await toolstack.DetachAsync(device.Directory.Guest, device.Device) is { } fault)
                 return ExitCode.Refuse($"guest {device.Guest} keeps {device.Device}: {fault}", ExitCode.Failure);
         var exitCode = ExitCode.Success;
         foreach (var device in devices)
         {
-            if (await XlToolstack.AttachAsync(device.Directory.Guest, device.Device, device.Options) is { } fault)
+            if (await toolstack.AttachAsync(device.Directory.Guest, device.Device, device.Options) is { } fault)
                 exitCode = ExitCode.Refuse($"guest {device.Guest} does not get {device.Device} again: {fault}", ExitCode.Failure);
             else Console.WriteLine($"Guest {device.Guest} has {device.Device} from this daemon.");
         }

@@ -10,10 +10,7 @@ public sealed class XlToolstack : IToolstack
 
     public Task<string?> DetachAsync(DomainId guest, HostBdf device) => RunAsync("pci-detach", guest.ToString(), device.ToString());
 
-    /// <summary><c>xl pci-attach</c>.</summary>
-    /// <param name="options">As xl.cfg(5) has them behind the address, for example <c>permissive=1</c>; null for none.</param>
-    /// <returns>null, or what xl said when it failed.</returns>
-    public static Task<string?> AttachAsync(DomainId guest, HostBdf device, string? options) =>
+    public Task<string?> AttachAsync(DomainId guest, HostBdf device, string? options) =>
         RunAsync("pci-attach", guest.ToString(), string.IsNullOrEmpty(options) ? device.ToString() : $"{device},{options}");
 
     /// <summary>

@@ -208,6 +208,8 @@ internal static class FaultyPorts
         public Task<string?> DetachAsync(DomainId guest, HostBdf device) =>
             process.Meet(FaultPoint.DeviceDetach, guest, device) is not 0 and var errno ? Task.FromResult<string?>($"xl pci-detach: {Errnos.Name(errno)}") : toolstack.DetachAsync(guest, device);
 
+        public Task<string?> AttachAsync(DomainId guest, HostBdf device, string? options) => toolstack.AttachAsync(guest, device, options);
+
         public Task<IReadOnlySet<DomainId>> EndedAsync() => toolstack.EndedAsync();
     }
 

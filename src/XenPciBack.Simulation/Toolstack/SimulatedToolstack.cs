@@ -75,11 +75,15 @@ public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPa
 
     public Task<IReadOnlySet<DomainId>> EndedAsync() => Task.FromResult<IReadOnlySet<DomainId>>(Ended().ToHashSet());
 
-    async Task<string?> IToolstack.DetachAsync(DomainId guest, HostBdf device)
+    Task<string?> IToolstack.DetachAsync(DomainId guest, HostBdf device) => FaultOfAsync(DetachAsync(guest, device));
+
+    Task<string?> IToolstack.AttachAsync(DomainId guest, HostBdf device, string? options) => FaultOfAsync(AttachAsync(guest, device, options ?? PciDeviceOptions.Default));
+
+    private static async Task<string?> FaultOfAsync(Task change)
     {
         try
         {
-            await DetachAsync(guest, device).ConfigureAwait(false);
+            await change.ConfigureAwait(false);
             return null;
         }
         catch (Exception e) when (e is TimeoutException or XenStoreException or ArgumentException)

@@ -75,6 +75,16 @@ public sealed class HostUseTests : IDisposable
     }
 
     [Fact]
+    public void The_card_of_the_default_route_is_behind_a_bridge_over_a_bond()
+    {
+        WithNetworkCard("eth0");
+        _root.With("/sys/devices/virtual/net/xenbr0/lower_bond0", "").WithLink("/sys/class/net/xenbr0", "../../devices/virtual/net/xenbr0")
+            .With("/sys/devices/virtual/net/bond0/lower_eth0", "").WithLink("/sys/class/net/bond0", "../../devices/virtual/net/bond0")
+            .With("/proc/net/route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\nxenbr0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
+        Assert.Equal(["the default route leads through xenbr0, and that through eth0"], UseOf(Card));
+    }
+
+    [Fact]
     public void The_default_route_of_the_new_internet_protocol_counts_as_well()
     {
         WithNetworkCard("eth0");
@@ -90,6 +100,9 @@ public sealed class HostUseTests : IDisposable
     {
         _root.With($"{Devices}/{Card}/boot_vga", "1\n");
         Assert.Equal(["the host has booted on its screen"], UseOf(Card));
+        // Every graphics card has the file.
+        _root.With($"{Devices}/{Card}/boot_vga", "0\n");
+        Assert.Empty(UseOf(Card));
     }
 
     private IReadOnlyList<string> UseOf(string bdf) => new HostUse(_root.Path).Of(HostBdf.Parse(bdf));

@@ -381,6 +381,24 @@ public class GuestConnectionTests
     }
 
     [Fact]
+    public void A_frontend_that_closes_without_taking_the_offer_is_made_it_once_more()
+    {
+        _store.ClosedByItsFrontend().TellFrontendIsClosedForLong();
+        _store.Frontend["state"] = "5";
+        Assert.Equal("state=5", _store.Run());
+        _store.Frontend["state"] = "6";
+        Assert.Equal("state=6", _store.Run());
+        Assert.True(_store.Connection.AwaitsReopening);
+    }
+
+    [Fact]
+    public void A_connection_is_offered_again_only_when_its_frontend_has_closed_it()
+    {
+        _store.ConnectedGuest().TellFrontendIsClosedForLong();
+        Assert.Equal(("4", XenbusState.Connected), (_store.Backend["state"], _store.Connection.State));
+    }
+
+    [Fact]
     public void A_guest_that_was_refused_a_device_is_not_offered_the_rest()
     {
         _store.Unavailable.Add("0000:03:00.0");
@@ -404,6 +422,7 @@ public class GuestConnectionTests
     {
         _store.ClosedByItsFrontend().TellGuestHasEnded();
         Assert.Equal("state=4", _store.Run());
+        Assert.False(_store.Connection.AwaitsReopening);
         _store.With("state-0", "5").With("state", "7");
         Assert.Equal("release 0000:03:00.0, state=8, state=4", _store.Run());
         _store.With("online", "0").With("state", "5");
@@ -452,6 +471,16 @@ public class GuestConnectionTests
         Assert.Equal("open 0000:03:00.0, open 0000:04:00.0, connect 8 12", _store.Run());
         Assert.Equal((XenbusState.Connected, true), (_store.Connection.State, _store.Connection.IsConnected));
         Assert.Equal(HostBdf.Parse("0000:03:00.0"), _store.Connection.Slots.Find(0, 0, 0x18));
+    }
+
+    [Theory]
+    [InlineData("0", "6"), InlineData("1", null)]
+    public void A_connection_that_an_earlier_daemon_has_closed_for_good_is_left_as_it_is(string online, string? frontend)
+    {
+        _store.ClosedByItsFrontend().RestartDaemon();
+        _store.With("online", online);
+        if (frontend is null) _store.Frontend.Remove("state");
+        Assert.Equal("", _store.Run());
     }
 
     [Fact]
