@@ -6,6 +6,7 @@ using Akka.Configuration;
 using Akka.Event;
 using Akka.Serialization;
 using XenPciBack.Fleet.Membership;
+using XenPciBack.Fleet.Wire;
 
 namespace XenPciBack.Fleet.Tests;
 
@@ -18,8 +19,6 @@ public static class SecurityTestsAlone;
 public class SecurityTests
 {
     private const int Many = 1000, Flat = 32 << 20;
-
-    private static readonly TimeSpan Quiet = TimeSpan.FromSeconds(3);
 
     private static IEnumerable<LogEvent> WarningsOf(TestFleet fleet) => fleet.Log.Where(logged => logged.LogLevel() >= LogLevel.WarningLevel);
 
@@ -54,10 +53,11 @@ public class SecurityTests
         var (_, good) = fleet.StartHost("good", authority.Of("good"));
         await Eventually.IsTrueAsync(() => fleet.Seen.State.Hosts.ContainsKey("good"));
 
-        await using var other = new TestFleet { Tls = hasCertificate ? stranger.Of("bad") : null, MonitorAt = fleet.MonitorAt };
+        using var relay = new Relay(fleet.MonitorAt!);
+        await using var other = new TestFleet { Tls = hasCertificate ? stranger.Of("bad") : null, MonitorAt = relay.At };
         other.StartHost("bad");
         await Eventually.IsTrueAsync(() => WarningsOf(fleet).Any());
-        await Task.Delay(Quiet);
+        await Eventually.IsTrueAsync(() => relay.Ended >= 2);
         await GoesOnAsync(fleet, good, "good");
         Assert.Equal(["good"], fleet.Seen.State.Hosts.Keys);
         Assert.Single(WarningsOf(fleet).Select(logged => logged.ToString()));
@@ -93,10 +93,12 @@ public class SecurityTests
               actor {
                 provider = remote
                 serializers {
+                  fleet = "{{NameOf<FleetSerializer>()}}"
                   unknown-manifest = "{{NameOf<UnknownManifest>()}}"
                   unknown-serializer = "{{NameOf<UnknownSerializer>()}}"
                 }
                 serialization-bindings {
+                  "{{NameOf<Report>()}}" = fleet
                   "{{NameOf<NewWord>()}}" = unknown-manifest
                   "{{NameOf<NewLanguage>()}}" = unknown-serializer
                 }
@@ -109,6 +111,7 @@ public class SecurityTests
             }
             """));
         var monitor = stranger.ActorSelection($"{FleetSystem.AddressOf(fleet.MonitorAt!, isSecure: false)}/user/{Membership.Monitor.Name}");
+        var sender = stranger.ActorOf(Props.Empty);
         object message = kind switch
         {
             "a type of Json.NET" => new Anything("rm"),
@@ -129,7 +132,13 @@ public class SecurityTests
         {
             for (var i = 0; i < count; i++) monitor.Tell(message);
             if (kind != "a poison pill") await Eventually.IsTrueAsync(() => WarningsOf(fleet).Any());
-            await Task.Delay(Quiet);
+            // What is taken shows that what was sent before it has come; it is said again because a connection that was cut loses some.
+            var last = $"stranger after {count}";
+            await Eventually.IsTrueAsync(() =>
+            {
+                monitor.Tell(new Report(last, Some.Noon, Some.Status(last), []), sender);
+                return fleet.Seen.State.Hosts.ContainsKey(last);
+            });
             await GoesOnAsync(fleet, board, "a");
         }
     }
