@@ -1,5 +1,8 @@
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Authentication;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Akka.Actor;
 using Akka.Configuration;
@@ -60,6 +63,30 @@ public class SecurityTests
         await Eventually.IsTrueAsync(() => relay.Ended >= 2);
         await GoesOnAsync(fleet, good, "good");
         Assert.Equal(["good"], fleet.Seen.State.Hosts.Keys);
+        Assert.Single(WarningsOf(fleet).Select(logged => logged.ToString()));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_peer_that_takes_every_certificate_and_shows_one_of_somebody_else_or_none_is_cut_off(bool hasCertificate)
+    {
+        using var authority = new Certificates("authority");
+        using var stranger = new Certificates("authority");
+        await using var fleet = new TestFleet { Tls = authority.Of("monitor") };
+        await fleet.StartMonitorAsync();
+
+        using var peer = new TcpClient();
+        await peer.ConnectAsync(IPAddress.Loopback, fleet.MonitorAt!.Port);
+        await using var tls = new SslStream(peer.GetStream(), leaveInnerStreamOpen: false, (_, shown, _, _) => shown is not null);
+        var end = await Record.ExceptionAsync(async () =>
+        {
+            await tls.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = "monitor", ClientCertificates = hasCertificate ? new X509CertificateCollection { stranger.Of("bad").Certificate } : null });
+            // This side of TLS 1.3 hears of it with the first answer.
+            if (await tls.ReadAsync(new byte[1]).AsTask().WaitAsync(TimeSpan.FromMinutes(1)) == 0) throw new IOException("cut off");
+        });
+        Assert.True(end is IOException or AuthenticationException, $"{end}");
+        await Eventually.IsTrueAsync(() => WarningsOf(fleet).Any());
         Assert.Single(WarningsOf(fleet).Select(logged => logged.ToString()));
     }
 
