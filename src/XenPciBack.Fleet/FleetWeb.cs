@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using System.Net.Sockets;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -18,6 +19,10 @@ namespace XenPciBack.Fleet;
 public sealed class FleetWeb : IAsyncDisposable
 {
     private const int MostConnections = 256;
+
+    // Of one instrument. The library keeps the place of a series that is no more, so these are those of all guests that a daemon ever has: of thousands, where 2000, its
+    // default, would be enough for hundreds. Those beyond go into one that says so.
+    private const int MostSeries = 20_000;
 
     // The dashboard's viewers are let go of first.
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(2);
@@ -56,7 +61,8 @@ public sealed class FleetWeb : IAsyncDisposable
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = StopPatience);
         builder.Services.AddOpenTelemetry().WithMetrics(metrics =>
         {
-            metrics.AddMeter("XenPciBack*", "System.Runtime").AddPrometheusExporter();
+            metrics.AddMeter("XenPciBack*", "System.Runtime").AddPrometheusExporter()
+                .AddView(instrument => instrument is ObservableInstrument<long> { Meter.Name: "XenPciBack" } ? new MetricStreamConfiguration { CardinalityLimit = MostSeries } : null);
             if (settings.Otlp is { } otlp) metrics.AddOtlpExporter(exporter => exporter.Endpoint = otlp);
         });
 
@@ -78,16 +84,17 @@ public sealed class FleetWeb : IAsyncDisposable
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(settings.Socket)!);
+            if (IsServed(settings.Socket)) throw new IOException($"another process answers at {settings.Socket}");
             // What a process that was killed has left behind.
             File.Delete(settings.Socket);
             await app.StartAsync().ConfigureAwait(false);
             if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(settings.Socket, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or System.Net.Sockets.SocketException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or SocketException)
         {
             meter.Dispose();
             await app.DisposeAsync().ConfigureAwait(false);
-            throw new FleetException($"the web view cannot be served: {e.Message}");
+            throw new FleetException($"the web view cannot be served: {e.Message.TrimEnd('.')}");
         }
         return new FleetWeb(app, meter);
     }
@@ -97,6 +104,20 @@ public sealed class FleetWeb : IAsyncDisposable
         await _app.StopAsync().ConfigureAwait(false);
         await _app.DisposeAsync().ConfigureAwait(false);
         _meter.Dispose();
+    }
+
+    private static bool IsServed(string path)
+    {
+        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            socket.Connect(new UnixDomainSocketEndPoint(path));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
     }
 
     private static Meter Instruments(FleetBoard board)

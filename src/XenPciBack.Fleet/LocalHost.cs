@@ -7,9 +7,11 @@ namespace XenPciBack.Fleet;
 /// <param name="name">As its status has it.</param>
 /// <param name="daemon">When this daemon has started: its incidents are told from those of the one before by it.</param>
 /// <param name="configViews">Of the devices of its guests.</param>
-public sealed class LocalHost(string name, DateTimeOffset daemon, ConfigViewSource configViews)
+public sealed class LocalHost(string name, DateTimeOffset daemon, ConfigViewSource configViews) : IDisposable
 {
     private static readonly TimeSpan AnswerPatience = TimeSpan.FromSeconds(5);
+
+    private Action _unfollow = () => { };
 
     public string Name { get; } = name;
 
@@ -20,16 +22,19 @@ public sealed class LocalHost(string name, DateTimeOffset daemon, ConfigViewSour
     /// <summary>With this host and no other.</summary>
     public FleetBoard Board { get; } = new();
 
-    /// <summary>Follows what the backend says of its host.</summary>
+    /// <summary>Follows what the backend says of its host, until it is disposed.</summary>
     /// <param name="backend">The backend's actor system.</param>
     /// <param name="keeper">Registered there as <see cref="HostStatusKeeper"/>.</param>
     public static LocalHost Of(string name, ActorSystem backend, IActorRef keeper)
     {
         var host = new LocalHost(name, TimeProvider.System.GetUtcNow(), async (of, guest, device, stop) =>
             of == name && await keeper.Ask<object>(new GetConfigView(guest, device), AnswerPatience, stop).ConfigureAwait(false) is ConfigView view ? view : null);
-        backend.ActorOf(Props.Create(() => new Listener(host, keeper)), "local-host");
+        var listener = backend.ActorOf(Props.Create(() => new Listener(host, keeper)));
+        host._unfollow = () => backend.Stop(listener);
         return host;
     }
+
+    public void Dispose() => _unfollow();
 
     private sealed class Listener : ReceiveActor
     {

@@ -48,6 +48,23 @@ public class StatusBookTests
         Assert.Equal($"Guest 1 cannot be crashed (EPERM) and goes on without {Nic}, which is lost: it has gone from the host",
             new IncidentBook().Add(new BackendEvents.GuestKilled(new DomainId(1), Nic, "it has gone from the host") { Fault = "EPERM" }, Start)!.Summary);
 
+    [Fact]
+    public void A_guest_that_is_given_up_is_told_of_with_the_way_it_took()
+    {
+        var incident = new IncidentBook().Add(new BackendEvents.GuestAbandoned(new DomainId(1), "a bug", ["GuestActor: fails", "BackendSupervisor: gives it up"]), Start)!;
+        Assert.Equal((IncidentKind.Abandoned, new DomainId(1)), (incident.Kind, incident.Guest));
+        Assert.Equal(["GuestActor: fails", "BackendSupervisor: gives it up"], incident.Path.ToArray());
+    }
+
+    [Theory]
+    [InlineData(1u << 14, "Completion Timeout"), InlineData(1u << 14 | 1u << 20, "several"), InlineData(0u, "unknown")]
+    public void An_error_is_counted_under_the_name_of_its_bit_and_any_other_under_one_of_two(uint status, string name)
+    {
+        using var meters = new BackendMeters();
+        meters.Met(new AerError(Nic, AerSeverity.NonFatal, status, [], AerSource.Trace));
+        Assert.Equal(name, Assert.Single(meters.Errors).Key.Status);
+    }
+
     [Theory]
     [InlineData(0.4), InlineData(1), InlineData(1.3), InlineData(7.9), InlineData(8), InlineData(900), InlineData(2_000_000)]
     public void A_latency_lies_within_the_bounds_of_its_bucket(double microseconds)
@@ -110,5 +127,13 @@ public class StatusBookTests
         var counts = new OperationCounts();
         counts.Add(OperationCounts.IndexOf((PciOpCode)code), (PciOpError)error, isLate: false);
         Assert.Equal([new OperationCount(operation, result, 1)], counts.All);
+    }
+
+    [Fact]
+    public void An_answer_the_guest_had_given_up_waiting_for_is_late_whatever_it_says()
+    {
+        var counts = new OperationCounts();
+        counts.Add(OperationCounts.IndexOf(PciOpCode.ConfRead), PciOpError.Success, isLate: true);
+        Assert.Equal([new OperationCount("conf_read", "late", 1)], counts.All);
     }
 }

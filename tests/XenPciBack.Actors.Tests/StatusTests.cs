@@ -8,6 +8,7 @@ using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;
 using XenPciBack.Simulation;
 using XenPciBack.Simulation.Faults;
+using XenPciBack.Simulation.Guests;
 
 namespace XenPciBack.Actors.Tests;
 
@@ -243,6 +244,75 @@ public class StatusTests() : BackendTest(Quiet + "\nakka.actor.telemetry.enabled
         public void Write(string name, string text) => records.Write(name, text);
 
         public void Remove(string name) => records.Remove(name);
+    }
+
+    [Fact]
+    public async Task What_was_asked_of_a_device_that_is_taken_away_stays_counted_with_its_guest()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic, Edu);
+        for (var i = 0; i < 500; i++) await ReadConfigAsync(guest, 8, 0, 4);
+        var before = OperationsOf(await StatusOfAsync(guest))["conf_read/ok"];
+        await Xen.Toolstack.DetachAsync(guest.Id, Edu);
+        await EventuallyAsync(1, async () => (await StatusOfAsync(guest)).Devices.Length);
+        Assert.InRange(OperationsOf(await StatusOfAsync(guest))["conf_read/ok"], before, before + 400);
+    }
+
+    [Fact]
+    public async Task What_was_written_to_a_device_stays_counted_when_another_actor_takes_it_up()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        for (var i = 0; i < 100; i++) await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x0C, 1, 0x10);
+        var before = Measured.Sum("xenpciback.config.writes");
+        Xen.Faults.Arm(FaultPoint.ConfigRead, FaultKind.Bug, device: Nic);
+        await guest.Frontend.ReadConfigAsync(0, 0, 0, 0x08, 4);
+        await IncidentAsync(IncidentKind.Restarted);
+        await ReadConfigAsync(guest, 0, 0x08, 4);
+        Assert.Equal(before, Measured.Sum("xenpciback.config.writes"));
+    }
+
+    [Fact]
+    public async Task A_device_whose_driver_is_being_taken_through_an_error_is_said_to_recover()
+    {
+        const int canRecover = 2, recovered = 5;
+        await RestartBackendAsync(Settings with { Aer = Settings.Aer with { Response = AerResponse.RecoverThenKill, StepPatience = TimeSpan.FromHours(1) } });
+        var driver = new TaskCompletionSource();
+        var guest = await Xen.CreateGuestAsync("web", [Nic], new FrontendOptions
+        {
+            TakesAer = true,
+            Driver = async question =>
+            {
+                await driver.Task;
+                return question.Command == 6 ? canRecover : recovered;
+            },
+        });
+        await guest.Frontend.WaitUntilConnectedAsync(Soon());
+        Assert.False((await StatusOfAsync(guest)).Devices[0].IsRecovering);
+        Xen.Aer.Inject(Nic, AerSeverity.NonFatal, 1 << 14);
+        await EventuallyAsync(true, async () => (await StatusOfAsync(guest)).Devices[0].IsRecovering);
+        driver.SetResult();
+        await EventuallyAsync(false, async () => (await StatusOfAsync(guest)).Devices[0].IsRecovering);
+        Assert.Equal(guest.Id, (await IncidentAsync(IncidentKind.Recovered)).Guest);
+    }
+
+    [Fact]
+    public async Task A_daemon_serves_since_it_has_found_its_guests()
+    {
+        await StopBackendAsync();
+        var made = DateTimeOffset.MaxValue;
+        await StartBackendAsync(host =>
+        {
+            made = DateTimeOffset.UtcNow;
+            return host;
+        });
+        await EventuallyAsync(true, async () => (await StatusAsync()).Since >= made);
+    }
+
+    [Fact]
+    public async Task A_connection_to_xenstored_that_takes_the_place_of_a_lost_one_is_counted()
+    {
+        Assert.Equal((1, 0), (Measured.Sum("xenpciback.xenstore.connections"), Measured.Sum("xenpciback.xenstore.reconnects")));
+        await Xen.RestartXenStoredAsync();
+        await EventuallyAsync((1L, 1L), () => (Measured.Sum("xenpciback.xenstore.connections"), Measured.Sum("xenpciback.xenstore.reconnects")));
     }
 
     private static (HostBdf, int, int, uint, string, int) Facts(DeviceStatus device) =>

@@ -7,17 +7,52 @@ using XenPciBack.Actors.Status;
 
 namespace XenPciBack.Daemon.Tests;
 
-/// <summary>What stands in config/ for Prometheus and Grafana: the tools accept it, and it speaks of metrics that exist.</summary>
+/// <summary>What stands in config/ for Prometheus and Grafana: the tools accept it, it speaks of metrics that exist, and a Prometheus that runs makes of it what it should.</summary>
 public partial class MonitoringTests
 {
     private static readonly string Rules = Path.Combine(Root(), "config/prometheus/xenpciback.rules.yml"), Dashboard = Path.Combine(Root(), "config/grafana/xenpciback.json");
 
-    [PromtoolFact]
+    [PrometheusFact]
     public async Task The_alert_rules_are_rules() => Assert.Equal("", await RunPromtoolAsync("check", "rules", Rules));
 
-    [PromtoolFact]
+    [PrometheusFact]
     public async Task The_alerts_fire_when_they_should_and_not_before() =>
         Assert.Equal("", await RunPromtoolAsync("test", "rules", Path.ChangeExtension(Rules, ".test.yml")));
+
+    [PrometheusFact]
+    public async Task A_prometheus_that_scrapes_a_host_knows_its_guests_and_raises_the_alarm_when_one_is_killed()
+    {
+        var directory = Directory.CreateTempSubdirectory("xenpciback-");
+        var xenstored = Path.Combine(directory.FullName, "xenstored");
+        using var demo = Xenpciback.Start("demo", "--xenstored-socket", xenstored);
+        try
+        {
+            const string at = "metrics for Prometheus at ";
+            var metrics = (await Xenpciback.WaitForLineAsync(demo, at)).Split(at)[1];
+            await using var prometheus = await Prometheus.StartAsync(metrics, Rules);
+
+            await prometheus.WhenAsync("up", "job", jobs => jobs.GetValueOrDefault("xenpciback") == 1);
+            await prometheus.WhenAsync("sum by (domain) (xenpciback_operations_total)", "domain", operations => operations.Count == 3 && operations.Values.All(count => count > 0));
+            await prometheus.WhenAsync("xenpciback_operation_duration_seconds_count{opcode='conf_read'}", "opcode", counts => counts.GetValueOrDefault("conf_read") > 0);
+            var alerts = await prometheus.AlertsAsync();
+            Assert.Equal(AlertName().Matches(await File.ReadAllTextAsync(Rules)).Select(name => name.Groups[1].Value), alerts.Keys);
+            // Before the first scrape there was nothing to see, which is no alarm for a while.
+            Assert.All(alerts.Values, state => Assert.Contains(state, (string[])["inactive", "pending"]));
+            Assert.Equal(0, (await prometheus.QueryAsync("xenpciback_guest_kills_total", "job"))["xenpciback"]);
+
+            Assert.Equal(0, (await Xenpciback.RunAsync("fault", "aer", "--socket", xenstored + ".control")).ExitCode);
+            await prometheus.WhenAsync("xenpciback_guest_kills_total", "job", kills => kills.GetValueOrDefault("xenpciback") == 1);
+            await prometheus.WhenAsync("ALERTS{alertstate='firing'}", "alertname", firing => firing.Keys.Order().SequenceEqual(["XenPciBackDeviceInQuarantine", "XenPciBackGuestKilled"]));
+            // Of a guest that is no more nothing is shown.
+            await prometheus.WhenAsync("sum by (domain) (xenpciback_operations_total)", "domain", operations => operations.Keys.Order().SequenceEqual(["2", "3"]));
+        }
+        finally
+        {
+            demo.Kill();
+            await demo.WaitForExitAsync();
+            directory.Delete(recursive: true);
+        }
+    }
 
     [Fact]
     public void Rules_and_dashboard_speak_of_metrics_that_exist()
@@ -88,15 +123,19 @@ public partial class MonitoringTests
 
     [GeneratedRegex("xenpciback_[a-z_]+")]
     private static partial Regex MetricName();
+
+    [GeneratedRegex("- alert: (.+)")]
+    private static partial Regex AlertName();
 }
 
-/// <summary>Runs where Prometheus's own tool is.</summary>
-public sealed class PromtoolFactAttribute : FactAttribute
+/// <summary>Runs where Prometheus and its own tool are.</summary>
+public sealed class PrometheusFactAttribute : FactAttribute
 {
-    public PromtoolFactAttribute([CallerMemberName] string test = "")
+    public PrometheusFactAttribute([CallerMemberName] string test = "")
     {
-        if ((Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Any(directory => File.Exists(Path.Combine(directory, "promtool")))) return;
-        Skip = "needs promtool from Debian's package prometheus";
+        var directories = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':');
+        if (((string[])["prometheus", "promtool"]).All(tool => directories.Any(directory => File.Exists(Path.Combine(directory, tool))))) return;
+        Skip = "needs prometheus and promtool from Debian's package prometheus";
         // `dotnet test` prints the names of skipped tests and not the reasons.
         DisplayName = $"{test}: {Skip}";
     }

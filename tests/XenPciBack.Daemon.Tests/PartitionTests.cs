@@ -28,7 +28,6 @@ public class PartitionTests(ITestOutputHelper output)
             foreach (var (node, _) in Nodes) processes.Add(StartIn(node, directory.FullName));
             await Xenpciback.WaitForLineAsync(processes[0], "The dashboard: ");
             foreach (var process in processes.Skip(1)) await Xenpciback.WaitForLineAsync(process, "Serving until Ctrl-C.");
-            var rests = processes.Select(process => process.StandardOutput.ReadToEndAsync()).ToList();
             await FleetView.WhenAsync(Socket("monitor"), fleet => fleet.Connected("host-1") == 3 && fleet.Connected("host-2") == 3);
             await BreakAsync(directory.FullName, "host-1");
             await FleetView.WhenAsync(Socket("monitor"), fleet => fleet.IncidentsOf("host-1").Count >= 2);
@@ -37,8 +36,8 @@ public class PartitionTests(ITestOutputHelper output)
             await FleetView.WhenAsync(Socket("monitor"), fleet => fleet.PresenceOf("host-1") == "lost" && fleet.PresenceOf("host-2") == "lost");
             await BreakAsync(directory.FullName, "host-2");
             var cutOff = await FleetView.WhenAsync(Socket("host-2"), fleet => fleet.IncidentsOf("host-2").Count >= 2);
-            // Longer than hosts wait before they give the monitor up, so that they have to join again.
-            await Task.Delay(TimeSpan.FromSeconds(8));
+            // So that they have to join again.
+            foreach (var process in processes.Skip(1)) await Xenpciback.WaitForLineAsync(process, "this node is in no fleet any more");
             Assert.Empty((await FleetView.OfAsync(Socket("monitor"))).IncidentsOf("host-2"));
             await IpAsync("-n xpb-hub link set to-monitor up");
 

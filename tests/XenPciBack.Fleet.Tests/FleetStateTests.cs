@@ -54,6 +54,17 @@ public class FleetStateTests
     }
 
     [Fact]
+    public void Only_so_many_hosts_are_taken_in_and_those_that_are_known_go_on()
+    {
+        var state = FleetState.Empty;
+        for (var number = 1; number <= FleetState.MostHosts; number++) state = state.WithStatus(Some.Status($"{number}"), Now);
+        Assert.Same(state, state.WithStatus(Some.Status("one more"), Now));
+        Assert.Same(state, state.WithIncident(Some.Told("one more"), Now));
+        Assert.Same(state, state.WithPresence("one more", Presence.Up, Now));
+        Assert.Equal(2, state.WithStatus(Some.Status("1", 2), Now).Hosts["1"].Status!.Number);
+    }
+
+    [Fact]
     public void A_host_that_has_vanished_keeps_its_last_state_and_says_since_when()
     {
         var state = FleetState.Empty.WithStatus(Some.Status("a"), Now).WithPresence("a", Presence.Lost, Later);

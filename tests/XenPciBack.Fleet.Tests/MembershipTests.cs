@@ -56,6 +56,28 @@ public class MembershipTests
     }
 
     [Fact]
+    public async Task A_monitor_that_has_left_its_fleet_hears_of_nobody_and_keeps_what_it_knows()
+    {
+        var (fleet, _) = await StartAsync("a", "b");
+        await using var _f = fleet;
+        await fleet.StopAsync(fleet.Monitor);
+        Assert.All(fleet.Seen.State.Hosts.Values, host => Assert.Equal((Presence.Lost, "web"), (host.Presence, host.Status!.Guests[0].Name)));
+    }
+
+    [Fact]
+    public async Task A_host_with_more_guests_than_fit_into_a_message_tells_of_all_but_not_how_often_each_asked_for_what()
+    {
+        var (fleet, hosts) = await StartAsync("a");
+        await using var _f = fleet;
+        var one = Some.Status("a").Guests[0];
+        var many = Enumerable.Range(1, 1000).Select(domain => one with { Domain = new DomainId(domain) }).ToList();
+        hosts[0].Board.Update(state => state.WithStatus(Some.Status("a", 2) with { Guests = [.. many] }, Some.Noon));
+        await Eventually.IsTrueAsync(() => fleet.Seen.State.Hosts["a"].Status!.Number == 2);
+        Assert.Equal(many.Select(guest => guest.Domain), fleet.Seen.State.Hosts["a"].Status!.Guests.Select(guest => guest.Domain));
+        Assert.All(fleet.Seen.State.Hosts["a"].Status!.Guests, guest => Assert.Empty(guest.Operations));
+    }
+
+    [Fact]
     public async Task A_host_whose_daemon_ends_in_good_order_has_left_and_keeps_its_last_state()
     {
         var (fleet, hosts) = await StartAsync("a", "b");

@@ -17,6 +17,7 @@ internal sealed class Exposure : IAsyncDisposable
 
     private readonly CancellationTokenSource _stop = new();
     private readonly FleetThreads _threads = new(LowPriority.OfThisThread);
+    private LocalHost? _host;
     private FleetNode? _node;
     private FleetWeb? _web;
     private Task _showing = Task.CompletedTask;
@@ -32,7 +33,7 @@ internal sealed class Exposure : IAsyncDisposable
     public static Exposure OfHost(DaemonSettings settings, IServiceProvider backend, Func<bool> isReady)
     {
         var exposure = new Exposure();
-        var host = LocalHost.Of(settings.Fleet.Name, backend.GetRequiredService<ActorSystem>(), backend.GetRequiredService<IRequiredActor<HostStatusKeeper>>().ActorRef);
+        var host = exposure._host = LocalHost.Of(settings.Fleet.Name, backend.GetRequiredService<ActorSystem>(), backend.GetRequiredService<IRequiredActor<HostStatusKeeper>>().ActorRef);
         if (settings.IsFleetEnabled) exposure._node = FleetNode.OfHost(settings.Fleet, host, exposure._threads, SerilogAkkaLogger.Write);
         exposure._showing = exposure.ShowWhenPossibleAsync(() => exposure.ShowAsync(settings, host.Board, host.ConfigViews, isReady));
         return exposure;
@@ -55,6 +56,7 @@ internal sealed class Exposure : IAsyncDisposable
         await _showing;
         if (_web is not null) await _web.DisposeAsync();
         if (_node is not null) await _node.DisposeAsync();
+        _host?.Dispose();
         _threads.Dispose();
         _stop.Dispose();
     }

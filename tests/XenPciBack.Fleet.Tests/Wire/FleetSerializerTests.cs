@@ -3,6 +3,7 @@ using Akka.Actor;
 using XenPciBack.Actors.Status;
 using XenPciBack.Fleet.Wire;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;
 
 namespace XenPciBack.Fleet.Tests.Wire;
@@ -57,10 +58,11 @@ public sealed class FleetSerializerTests : IDisposable
     {
         var report = Assert.IsType<Report>(Read("report/1", """
             { "host": "a", "daemon": "2026-11-25T12:00:00+00:00", "mood": { "deep": [1, 2] },
-              "status": { "number": 1, "guests": [ { "domain": 1, "state": "Dreaming", "topology": "moebius", "moons": 3 } ] },
+              "status": { "number": 1, "guests": [ { "domain": 1, "state": "Dreaming", "topology": "moebius", "moons": 3 }, { "domain": 2, "state": "77" } ] },
               "incidents": [ { "number": 1, "kind": "Levitated", "summary": "Guest 1 floats" } ] }
             """));
-        Assert.Equal(XenbusState.Unknown, report.Status!.Guests[0].State);
+        Assert.Equal((XenbusState.Unknown, Topology.Vpci), (report.Status!.Guests[0].State, report.Status.Guests[0].Topology));
+        Assert.Equal(XenbusState.Unknown, report.Status.Guests[1].State);
         Assert.Equal((IncidentKind.DeviceError, "Guest 1 floats"), (report.Incidents[0].Kind, report.Incidents[0].Summary));
     }
 
@@ -84,7 +86,7 @@ public sealed class FleetSerializerTests : IDisposable
     [InlineData("report/1", "{ \"host\": 7 }")]
     [InlineData("report/1", "{ \"host\": \"a\", \"incidents\": [ { \"guest\": 99999 } ] }")]
     [InlineData("config-view-wanted/1", "{ \"guest\": 1, \"device\": \"/etc/passwd\" }")]
-    [InlineData("report/1", "{ \"x\": [[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]] }")]
+    [InlineData("report/1", "{ \"host\": \"a\", \"x\": [[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]] }")]
     public void What_is_not_understood_is_refused(string manifest, string text) => Assert.IsType<Refused>(Read(manifest, text));
 
     [Fact]
@@ -93,6 +95,14 @@ public sealed class FleetSerializerTests : IDisposable
         Assert.IsType<Refused>(Serializer.FromBinary(new byte[FleetSerializer.Largest + 1], "report/1"));
         var huge = new ReportSeen(new string('x', FleetSerializer.Largest), Some.Noon, 0, 0);
         Assert.Contains("expected at most 1048576", Assert.Throws<System.Runtime.Serialization.SerializationException>(() => Serializer.ToBinary(huge)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Of_more_incidents_than_a_report_has_the_first_ones_are_read()
+    {
+        var many = string.Join(", ", Enumerable.Range(1, Report.MostIncidents + 1).Select(number => $$"""{ "number": {{number}} }"""));
+        var incidents = Assert.IsType<Report>(Read("report/1", $$"""{ "host": "a", "incidents": [ {{many}} ] }""")).Incidents;
+        Assert.Equal((Report.MostIncidents, Report.MostIncidents), (incidents.Length, (int)incidents[^1].Number));
     }
 
     private object Read(string manifest, string text) => Serializer.FromBinary(Encoding.UTF8.GetBytes(text), manifest);
