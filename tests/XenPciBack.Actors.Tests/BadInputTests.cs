@@ -41,6 +41,19 @@ public class BadInputTests : BackendTest
     }
 
     [Fact]
+    public async Task A_device_that_was_refused_to_a_running_guest_can_be_taken_away_and_given_later()
+    {
+        var guest = await ConnectedGuestAsync("web", Nic);
+        Xen.Pci.ObjectionToMore = "960 of 1024 file descriptors are in use";
+        await Xen.Toolstack.AttachAsync(guest.Id, Edu);
+        await EventuallyAsync($"22 {Edu}: 960 of 1024 file descriptors are in use", () => ReadErrorAsync(guest));
+        Xen.Pci.ObjectionToMore = null;
+        await Xen.Toolstack.DetachAsync(guest.Id, Edu);
+        await Xen.Toolstack.AttachAsync(guest.Id, Edu);
+        await EventuallyAsync(2, () => guest.Frontend.Devices.Length);
+    }
+
+    [Fact]
     public async Task A_grant_that_does_not_exist_is_refused()
     {
         var bystander = await ConnectedGuestAsync("lab", Edu);

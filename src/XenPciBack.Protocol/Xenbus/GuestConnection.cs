@@ -15,6 +15,7 @@ namespace XenPciBack.Protocol.Xenbus;
 ///   Connected --toolstack and frontend Reconfiguring: devices added and removed--> Reconfigured
 ///   (the same without the frontend, if it stays silent)      Reconfigured --frontend Connected--> Connected
 ///   any --frontend Closing--> Closing      any --frontend Closed--> Closed      any --error--> error node, Closing
+///   (but for a device refused to a guest that runs: error node, and it goes on with what it has)
 ///   any --frontend gone, or Closed and not online--> every device released
 ///   Closed --frontend back, or Closed for a while--> Initialised, with the devices it had
 ///   any --guest ended--> Connected, for the toolstack alone: libxl touches no device of a backend in another state
@@ -27,6 +28,9 @@ namespace XenPciBack.Protocol.Xenbus;
 public sealed record GuestConnection
 {
     private static readonly ImmutableArray<ConnectionEffect> Nothing = [];
+
+    /// <summary>What vdev-N says of a device that was refused: an address at which no guest has anything.</summary>
+    private const string Nowhere = "ffff:ff:1f.07";
 
     private readonly Topologies _topologies;
 
@@ -87,7 +91,7 @@ public sealed record GuestConnection
         Observed(null or { State: null }, _) => LetGo(),
         Observed({ } backend, var frontend) => Observe(backend, frontend),
         DeviceOpened(var device) => PlaceDevice(device),
-        DeviceRefused(_, var reason) => Fail(Errnos.EINVAL, reason),
+        DeviceRefused(var device, var reason) => Refuse(device, Errnos.EINVAL, reason, []),
         Connected when State == XenbusState.Initialised =>
             (this with { IsConnected = true, IsReopened = false, State = XenbusState.Connected }, StateChange(XenbusState.Connected)),
         Connected => (this with { IsConnected = true }, Nothing),
@@ -220,6 +224,7 @@ public sealed record GuestConnection
         var effects = ImmutableArray.CreateBuilder<ConnectionEffect>();
         foreach (var entry in backend.Devices.Where(e => XenbusStates.Parse(e.State) == XenbusState.Closing))
         {
+            if (entry.VirtualDevice == Nowhere) continue;
             if (entry.VirtualDevice is null) return Fail(Errnos.ENOENT, $"vdev-{entry.Index} of a device to be removed is missing");
             if (Find(slots, entry.VirtualDevice) is { } member)
             {
@@ -251,10 +256,12 @@ public sealed record GuestConnection
         var exports = ImmutableArray.CreateBuilder<Export>();
         foreach (var entry in entries)
         {
-            if (entry.Device is null) return Fail(Errnos.ENOENT, $"dev-{entry.Index} is missing");
-            if (!HostBdf.TryParse(entry.Device, out var device))
-                return Fail(Errnos.EINVAL, $"dev-{entry.Index} is {Quoted(entry.Device)}; expected ssss:bb:dd.f in hexadecimal");
-            exports.Add(new Export(entry.Index, device, Place: null, entry.IsPermissive));
+            var isAddress = HostBdf.TryParse(entry.Device, out var device);
+            var (errno, fault) = entry.Device is null ? (Errnos.ENOENT, $"dev-{entry.Index} is missing")
+                : (Errnos.EINVAL, $"dev-{entry.Index} is {Quoted(entry.Device)}; expected ssss:bb:dd.f in hexadecimal");
+            if (isAddress) exports.Add(new Export(entry.Index, device, Place: null, entry.IsPermissive));
+            else if (after == XenbusState.Reconfigured) first = first.AddRange(Refusal(entry.Index, errno, fault));
+            else return Fail(errno, fault);
         }
         return (this with { Opening = exports.ToImmutable(), AfterOpening = after }).OpenAll(first);
     }
@@ -278,15 +285,30 @@ public sealed record GuestConnection
         else
         {
             if (!Slots.TryAssign(device, out var place, out var slots))
-            {
-                var failed = Fail(Errnos.ENOMEM, $"no room for {device.Bdf}: all {VirtualSlots.SlotCount} slots of the virtual bus are taken");
-                return (failed.Next, [new ReleaseDevice(device.Bdf), .. failed.Effects]);
-            }
+                return Refuse(device.Bdf, Errnos.ENOMEM, $"no room for {device.Bdf}: all {VirtualSlots.SlotCount} slots of the virtual bus are taken", [new ReleaseDevice(device.Bdf)]);
             next = next with { Slots = slots };
             effects = [new WriteNodes([($"vdev-{export.Index}", place.ToNodeText()), ($"state-{export.Index}", XenbusState.Initialised.ToNodeText())])];
         }
         return next.Opening.IsEmpty ? next.AllOpen(effects) : (next, effects);
     }
+
+    /// <summary>A guest that runs goes on with what it has; one that is being created does not get a part of what it was promised.</summary>
+    private Result Refuse(HostBdf device, int errno, string reason, ImmutableArray<ConnectionEffect> first)
+    {
+        var export = Opening.FirstOrDefault(e => e.Device == device);
+        if (AfterOpening != XenbusState.Reconfigured || export is null)
+        {
+            var failed = Fail(errno, reason);
+            return (failed.Next, [.. first, .. failed.Effects]);
+        }
+        var next = this with { Opening = Opening.Remove(export) };
+        first = first.AddRange(Refusal(export.Index, errno, reason));
+        return next.Opening.IsEmpty ? next.AllOpen(first) : (next, first);
+    }
+
+    // Closed: a later change of the guest's devices does not try it again. When the toolstack strikes it off, Linux's frontend closes unless it finds an address.
+    private static ImmutableArray<ConnectionEffect> Refusal(int index, int errno, string reason) =>
+        [new RecordError(errno, reason), new WriteNodes([($"vdev-{index}", Nowhere), ($"state-{index}", XenbusState.Closed.ToNodeText())])];
 
     private Result AllOpen(ImmutableArray<ConnectionEffect> effects)
     {

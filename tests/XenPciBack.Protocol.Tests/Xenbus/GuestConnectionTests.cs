@@ -314,6 +314,34 @@ public class GuestConnectionTests
         Assert.Equal("state=4", _store.Run());
     }
 
+    [Theory]
+    [InlineData("0000:04:00.0", "open 0000:04:00.0, error 22 0000:04:00.0 is busy")]
+    [InlineData("4:0", "error 22 dev-1 is '4:0'; expected ssss:bb:dd.f in hexadecimal")]
+    [InlineData(null, "error 2 dev-1 is missing")]
+    public void A_device_that_is_refused_to_a_running_guest_takes_nothing_from_it_and_is_struck_off_like_any_other(string? device, string refusal)
+    {
+        _store.Unavailable.Add("0000:04:00.0");
+        _store.ConnectedGuest();
+        _store.With("num_devs", "2").With("dev-1", device).With("state-1", "1").With("state", "7").Frontend["state"] = "7";
+        Assert.Equal($"{refusal}, vdev-1=ffff:ff:1f.07, state-1=6, state=8", _store.Run());
+        _store.Frontend["state"] = "4";
+        Assert.Equal("state=4", _store.Run());
+        _store.With("state-1", "5").With("state", "7").Frontend["state"] = "7";
+        Assert.Equal("state=8", _store.Run());
+        Assert.Equal([HostBdf.Parse("0000:03:00.0")], _store.Connection.Slots.Members.Select(m => m.Host));
+    }
+
+    [Fact]
+    public void The_33rd_device_for_a_running_guest_is_handed_back_and_the_32_others_stay()
+    {
+        _store.With("num_devs", "32");
+        for (var i = 0; i < 32; i++) _store.With($"dev-{i}", $"0000:{i:x2}:00.0");
+        _store.ConnectedGuest();
+        _store.With("num_devs", "33").With("dev-32", "0000:20:00.0").With("state-32", "1").With("state", "7").Frontend["state"] = "7";
+        Assert.Equal("open 0000:20:00.0, release 0000:20:00.0, error 12 no room for 0000:20:00.0: all 32 slots of the virtual bus are taken, vdev-32=ffff:ff:1f.07, state-32=6, state=8", _store.Run());
+        Assert.Equal(32, _store.Connection.Slots.Members.Length);
+    }
+
     [Fact]
     public void A_device_taken_from_a_running_guest_is_released_and_an_unknown_one_does_not_hold_up_the_rest()
     {
