@@ -3,6 +3,7 @@ using XenPciBack.Daemon.Demo;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Simulation;
+using XenPciBack.Simulation.Pci.Devices;
 using XenPciBack.Simulation.Toolstack;
 using XenPciBack.XenStore;
 
@@ -58,6 +59,24 @@ public sealed class TakeCommandTests : IAsyncLifetime
         _toolstack.Refuses = $"detach 1 {Nic}";
         Assert.Equal(ExitCode.Failure, await TakeAsync("web"));
         Assert.Equal([$"detach 1 {Nic}"], _toolstack.Asked);
+    }
+
+    [Fact]
+    public async Task What_was_taken_away_before_the_guest_kept_one_comes_back()
+    {
+        _toolstack.Refuses = $"detach 1 {Disk}";
+        Assert.Equal(ExitCode.Failure, await TakeAsync("web"));
+        Assert.Equal([$"detach 1 {Nic}", $"detach 1 {Disk}", $"attach 1 {Nic} {PciDeviceOptions.Default}"], _toolstack.Asked);
+    }
+
+    [Fact]
+    public async Task A_number_is_a_domain_id_before_it_is_a_name()
+    {
+        _xen.Pci.Plug(Intel82574.At(HostBdf.Parse("0000:06:00.0")));
+        await _xen.CreateGuestAsync("1", [HostBdf.Parse("0000:06:00.0")]);
+        Assert.Equal(ExitCode.Success, await TakeAsync("1"));
+        Assert.Equal([$"detach 1 {Nic}", $"detach 1 {Disk}"], _toolstack.Asked.Take(2));
+        Assert.All(_toolstack.Asked, asked => Assert.Contains(" 1 ", asked, StringComparison.Ordinal));
     }
 
     [Fact]

@@ -36,21 +36,32 @@ internal static class TakeCommand
     /// <returns>An exit code; why it is no success has been said.</returns>
     internal static async Task<int> TakeAsync(string guest, XenStoreClient store, DomainId backend, IPciHost host, IToolstack toolstack)
     {
-        var devices = (await GuestDevices.ListAsync(store, backend)).Where(device => guest == device.GuestName || guest == $"{device.Directory.Guest}").ToList();
+        var assigned = await GuestDevices.ListAsync(store, backend);
+        // A number is a domain id first, as with xl; a guest may be called "2".
+        var devices = assigned.Where(device => guest == $"{device.Directory.Guest}").ToList();
+        if (devices.Count == 0) devices = [.. assigned.Where(device => guest == device.GuestName)];
         if (devices is not [var first, ..]) return ExitCode.Refuse($"guest '{guest}' has no devices; expected a domain id or a name", ExitCode.Failure);
         if (!host.KernelBackendServes(first.Directory.Guest, first.Directory.DeviceId))
             return ExitCode.Refuse($"guest {first.Guest} is not served by the kernel's backend", ExitCode.Failure);
 
         // All of them first: with the last one the connection to the kernel's backend ends.
+        var (taken, exitCode) = (new List<GuestDevice>(), ExitCode.Success);
         foreach (var device in devices)
+        {
             if (await toolstack.DetachAsync(device.Directory.Guest, device.Device) is { } fault)
-                return ExitCode.Refuse($"guest {device.Guest} keeps {device.Device}: {fault}", ExitCode.Failure);
-        var exitCode = ExitCode.Success;
-        foreach (var device in devices)
+            {
+                exitCode = ExitCode.Refuse($"guest {device.Guest} keeps {device.Device}, and stays with the kernel's backend: {fault}", ExitCode.Failure);
+                break;
+            }
+            taken.Add(device);
+        }
+        // What was taken away before it went wrong comes back as well.
+        var by = exitCode == ExitCode.Success ? "this daemon" : "the kernel's backend";
+        foreach (var device in taken)
         {
             if (await toolstack.AttachAsync(device.Directory.Guest, device.Device, device.Options) is { } fault)
                 exitCode = ExitCode.Refuse($"guest {device.Guest} does not get {device.Device} again: {fault}", ExitCode.Failure);
-            else Console.WriteLine($"Guest {device.Guest} has {device.Device} from this daemon.");
+            else Console.WriteLine($"Guest {device.Guest} has {device.Device} from {by}.");
         }
         return exitCode;
     }
