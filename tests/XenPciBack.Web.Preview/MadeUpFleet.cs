@@ -37,12 +37,25 @@ public sealed class MadeUpFleet(int seed)
         return state;
     }
 
-    /// <summary>A device of beta reports a fatal error; its guest is crashed.</summary>
-    public static FleetState Break(FleetState state, DateTimeOffset now)
+    /// <summary>So many hosts, each with so many guests that have two devices each.</summary>
+    public static FleetState Many(DateTimeOffset now, int hosts, int guests)
+    {
+        var state = FleetState.Empty;
+        for (var host = 1; host <= hosts; host++)
+            state = state.WithPresence($"host-{host}", Presence.Up, now).WithStatus(Host($"host-{host}", "4.20.1", now.AddMinutes(-30), 26,
+            [
+                .. Enumerable.Range(1, guests).Select(id => Guest(id, $"guest-{id}", now, 10 + id, 100, XenbusState.Connected,
+                    [Device(new HostBdf(0, id, 0, 0), 0, 0x8086, 0x10D3, 0x020000, "MSI-X", 3), Device(new HostBdf(0, id, 0, 1), 1, 0x1B36, 0x0010, 0x010802, "MSI-X", 5)])),
+            ]), now);
+        return state;
+    }
+
+    /// <summary>A device of a host reports a fatal error; its guest is crashed.</summary>
+    public static FleetState Break(FleetState state, DateTimeOffset now, string host = "beta")
     {
         const string error = "fatal: Malformed TLP, first Malformed TLP, TLP header 4a000001 00000004 01000000 00000000";
         ImmutableArray<string> details = ["0000:03:00.0, fatal, status 00140000, heard from the kernel's trace", "bit 18: Malformed TLP, the first", "bit 20: Unsupported Request Error", "TLP header 4a000001 00000004 01000000 00000000"];
-        var status = state.Hosts["beta"].Status!;
+        var status = state.Hosts[host].Status!;
         status = status with
         {
             At = now, Number = status.Number + 1,
@@ -50,12 +63,12 @@ public sealed class MadeUpFleet(int seed)
             Quarantine = status.Quarantine.Add(new QuarantinedDevice(Nic, new DomainId(7), now, "fatal: Malformed TLP")),
         };
         return state
-            .WithIncident(Told("beta", 1, now, IncidentKind.GuestKilled, 7, Nic, $"Guest 7 was crashed, because its device 0000:03:00.0 is lost: {error}", details,
+            .WithIncident(Told(host, 1, now, IncidentKind.GuestKilled, 7, Nic, $"Guest 7 was crashed, because its device 0000:03:00.0 is lost: {error}", details,
             [
                 $"/user/backend/guest-7/0000:03:00.0 DeviceActor: its device is lost, {error}", "/user/backend/guest-7 GuestActor: fails with its device",
                 "/user/backend BackendSupervisor: crashed the guest through the hypervisor in 3.1 ms",
             ]), now)
-            .WithIncident(Told("beta", 2, now.AddMilliseconds(9), IncidentKind.Quarantined, 7, Nic, $"0000:03:00.0 is in quarantine since guest 7 has lost it: {error}", details), now)
+            .WithIncident(Told(host, 2, now.AddMilliseconds(9), IncidentKind.Quarantined, 7, Nic, $"0000:03:00.0 is in quarantine since guest 7 has lost it: {error}", details), now)
             .WithStatus(status, now);
     }
 

@@ -99,6 +99,4 @@ public sealed class FleetPageTests(Browser browser) : PageTest(browser)
         await Expect(Row("guest web-2, killed")).ToBeVisibleAsync();
         Assert.True(await Page.EvaluateAsync<bool>("window.sameDocument"));
     }
-
-    private ILocator Row(string name) => Page.GetByRole(AriaRole.Treeitem, new() { Name = name });
 }

@@ -73,6 +73,8 @@ internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
                 var before = seen.Hosts.GetValueOrDefault(host);
                 if (entry == before) continue;
                 if (entry.Status != before?.Status || entry.Presence != before?.Presence) Write("host", _hosts.GetValue(entry, _ => JsonSerializer.SerializeToUtf8Bytes(FleetJson.Host(host, entry), FleetJson.Options)));
+                // A state a second is the usual change, and has no incident with it.
+                if (entry.Incidents == before?.Incidents) continue;
                 foreach (var told in entry.Incidents.Reverse().Where(told => before?.Incidents.Any(told.IsSame) != true))
                     Write("incident", JsonSerializer.SerializeToUtf8Bytes(FleetJson.Incident(told), FleetJson.Options));
             }

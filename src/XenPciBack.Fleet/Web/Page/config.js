@@ -1,6 +1,7 @@
 // A device's config space as its guest reads it, byte by byte and register by register. What is not simply the device's is coloured and has its rule beside it.
 
 import { h } from "./view.js";
+import { isUp } from "./fleet.js";
 import { hex } from "./words.js";
 
 const narrow = matchMedia("(max-width: 640px)");
@@ -14,29 +15,36 @@ async function read(of, address, act) {
   try {
     const response = await fetch(address);
     const answer = await response.json();
-    next = response.ok ? { of, view: { ...answer, guest: bytes(answer.guest), device: bytes(answer.device) } } : { of, error: answer.error };
+    next = response.ok ? { of, view: spaceOf(answer) } : { of, error: answer.error };
   } catch {
     next = { of, error: "the server does not answer" };
   }
   if (reading.of === of) act(() => { reading = next; });
 }
 
+/** Whatever a host has sent: a register is where there are bytes. */
+function spaceOf(answer) {
+  const guest = bytes(answer.guest), device = bytes(answer.device);
+  return { guest, device, fields: answer.fields.filter(field => field.size > 0 && field.offset >= 0 && field.offset + field.size <= Math.min(guest.length, device.length)) };
+}
+
 const bytes = text => Uint8Array.from(text.match(/../g) ?? [], pair => parseInt(pair, 16));
 
-export function configSpace(host, guest, ui, act) {
+export function configSpace(entry, guest, ui, act) {
   if (guest.devices.length === 0) return null;
+  const { host } = entry;
   const device = guest.devices.find(device => device.device === ui.device) ?? guest.devices[0];
   const of = `${host}/${guest.domain}/${device.device}`;
   const address = `/api/hosts/${encodeURIComponent(host)}/guests/${guest.domain}/devices/${device.device}/config`;
-  if (reading.of !== of) read(of, address, act);
-  const { view, error, isBusy } = reading;
+  if (reading.of !== of && isUp(entry)) read(of, address, act);
+  const { view, error, isBusy } = reading.of === of ? reading : {};
   return h("section", { class: "config", "aria-labelledby": "config-title" },
     h("h2", { id: "config-title" }, "Config space", h("span", { class: "quiet" }, ` of ${device.device}, as the guest reads it`)),
     h("div", { class: "bar-of-tools" },
       guest.devices.length > 1 && guest.devices.map(one => h("button", { key: one.device, class: "button mono", type: "button", "aria-pressed": String(one === device), onclick: () => act(ui => { ui.device = one.device; ui.field = null; }) }, one.device)),
-      h("button", { key: "again", class: "button", type: "button", "aria-busy": isBusy ? "true" : null, onclick: () => act(() => { read(of, address, act); }) }, isBusy ? "Reading" : "Read again"),
+      h("button", { key: "again", class: "button", type: "button", "aria-busy": isBusy ? "true" : null, disabled: !isUp(entry), onclick: () => act(() => { read(of, address, act); }) }, isBusy ? "Reading" : "Read again"),
       h("label", { key: "all" }, h("input", { type: "checkbox", onchange: event => act(ui => { ui.allFields = event.target.checked; }) }), " all registers")),
-    error ? h("p", { class: "empty", role: "alert" }, `It cannot be shown: ${error}.`) : view ? shown(view, ui, act) : h("p", { class: "empty" }, "Reading."));
+    error ? h("p", { class: "empty", role: "alert" }, `It cannot be shown: ${error}.`) : view ? shown(view, ui, act) : h("p", { class: "empty" }, isUp(entry) ? "Reading." : "It cannot be read while the host is not heard of."));
 }
 
 function shown(view, ui, act) {

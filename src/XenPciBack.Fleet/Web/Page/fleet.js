@@ -1,6 +1,7 @@
 // What the server tells, and whether it still does.
 
 import { kept } from "./sparkline.js";
+import { guestName, isNamed } from "./words.js";
 
 const mostIncidents = 500;
 
@@ -21,17 +22,12 @@ export const now = () => Date.now() + fleet.skew;
 
 export const hostOf = name => fleet.hosts.find(entry => entry.host === name);
 
-/** Rates and latencies of a guest since this page has been open. */
-const histories = new Map();
-
-export const historyOf = (host, domain) => histories.get(`${host}/${domain}`) ?? { rates: [], latencies: [] };
-
 export const isUp = entry => entry.presence === "up";
 
 /** An incident's name in this page's address: a daemon that starts anew counts from 1 again, so which daemon it was belongs to it. */
 export const incidentId = incident => `${incident.number}-${Date.parse(incident.daemon)}`;
 
-/** Guests that were crashed for their device and have not come back under the same id. */
+/** Guests that were crashed for their device and have not come back under the same id, with the incident. */
 export function killed(entry) {
   const alive = new Map((entry.status?.guests ?? []).map(guest => [guest.domain, guest]));
   const found = new Map();
@@ -43,10 +39,26 @@ export function killed(entry) {
   return found;
 }
 
-/** Names of guests that are gone, as far as this page has seen them. */
+/** Those of them that somebody should still look at: their device is in quarantine, or it has just happened. */
+export const missed = entry => new Map([...killed(entry)].filter(([domain, incident]) =>
+  now() - Date.parse(incident.at) < fresh || entry.status?.quarantine.some(device => device.guest === domain)));
+
+const fresh = 3_600_000;
+
+/** Names of guests, also of those that are gone, as far as this page has seen them; those seen last are kept. */
 const names = new Map();
 
+const mostNames = 4096;
+
 export const nameOf = (host, domain) => names.get(`${host}/${domain}`) ?? null;
+
+function remember(host, guest) {
+  if (!isNamed(guest)) return;
+  const key = `${host}/${guest.domain}`;
+  names.delete(key);
+  names.set(key, guestName(guest));
+  if (names.size > mostNames) names.delete(names.keys().next().value);
+}
 
 /** @param changed called after each change */
 export function follow(changed) {
@@ -77,14 +89,20 @@ export function follow(changed) {
     on("fleet", told => {
       failures = 0;
       fleet.skew = Date.parse(told.at) - Date.now();
-      fleet.hosts = [];
-      told.hosts.forEach(setHost);
+      fleet.hosts = told.hosts.map(followed).sort(byName);
       fleet.incidents = told.incidents;
       live(true);
     });
-    on("host", setHost);
+    on("host", told => {
+      const entry = followed(told), at = fleet.hosts.findIndex(other => other.host === entry.host);
+      if (at < 0) fleet.hosts = [...fleet.hosts, entry].sort(byName);
+      else fleet.hosts[at] = entry;
+    });
     on("incident", incident => {
-      fleet.incidents = [incident, ...fleet.incidents.filter(known => known.host !== incident.host || incidentId(known) !== incidentId(incident))].slice(0, mostIncidents);
+      const others = fleet.incidents.filter(known => known.host !== incident.host || incidentId(known) !== incidentId(incident));
+      // A host that is back tells what has happened meanwhile.
+      const at = others.findIndex(known => Date.parse(known.at) <= Date.parse(incident.at));
+      fleet.incidents = others.toSpliced(at < 0 ? others.length : at, 0, incident).slice(0, mostIncidents);
     });
     on("beat", told => { fleet.skew = Date.parse(told.at) - Date.now(); });
     source.onerror = lost;
@@ -93,19 +111,19 @@ export function follow(changed) {
   connect();
 }
 
-function setHost(entry) {
-  const before = hostOf(entry.host);
-  fleet.hosts = [...fleet.hosts.filter(other => other !== before), entry].sort((a, b) => a.host.localeCompare(b.host, "en", { numeric: true }));
-  const isNews = isUp(entry) && entry.status !== null && (before?.status?.number !== entry.status.number || before.status.since !== entry.status.since);
-  const guests = entry.status?.guests ?? [];
-  for (const guest of before?.status?.guests ?? []) if (!guests.some(other => other.domain === guest.domain)) histories.delete(`${entry.host}/${guest.domain}`);
-  for (const guest of guests) {
-    const key = `${entry.host}/${guest.domain}`;
-    if (guest.name !== null) names.set(key, guest.name);
-    if (!isNews) continue;
-    const history = histories.get(key) ?? { rates: [], latencies: [] };
-    history.rates = [...history.rates, guest.rate].slice(-kept);
-    history.latencies = [...history.latencies, guest.latency?.p99 ?? 0].slice(-kept);
-    histories.set(key, history);
+const collator = new Intl.Collator("en", { numeric: true });
+
+const byName = (a, b) => collator.compare(a.host, b.host);
+
+/** A host as it is told, each of its guests with its rates and latencies since this page has been open. */
+function followed(entry) {
+  const before = hostOf(entry.host)?.status;
+  const isNews = isUp(entry) && (before?.number !== entry.status?.number || before?.since !== entry.status?.since);
+  const earlier = new Map(before?.guests.map(guest => [guest.domain, guest.history]));
+  for (const guest of entry.status?.guests ?? []) {
+    remember(entry.host, guest);
+    const { rates, latencies } = earlier.get(guest.domain) ?? { rates: [], latencies: [] };
+    guest.history = isNews ? { rates: [...rates, guest.rate].slice(-kept), latencies: [...latencies, guest.latency?.p99 ?? 0].slice(-kept) } : { rates, latencies };
   }
+  return entry;
 }

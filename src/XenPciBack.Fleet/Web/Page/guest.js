@@ -2,7 +2,7 @@
 
 import { h } from "./view.js";
 import { configSpace } from "./config.js";
-import { fleet, historyOf, hostOf, isUp, killed, nameOf, now } from "./fleet.js";
+import { fleet, hostOf, isUp, killed, nameOf, now } from "./fleet.js";
 import { incidents } from "./incidents.js";
 import { sparkline } from "./sparkline.js";
 import { badge, clock, grouped, guestName, hex, interrupts, latency, moment, nature, rate, span, stateName, toneOf } from "./words.js";
@@ -15,11 +15,11 @@ export function guestPage(route, ui, act) {
   const name = guest ? guestName(guest) : nameOf(host, domain) ?? `domain ${domain}`;
   return h("article", { key: `guest ${host}/${domain}`, class: `guest-page${entry && !isUp(entry) ? " is-lost" : ""}` },
     h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/" }, "Fleet"), " / ", host),
-    h("h1", { id: "title", tabindex: "-1" }, name, h("span", { class: "quiet" }, ` #${domain} on ${host}`)),
+    h("h1", { id: "title", tabindex: "-1" }, h("bdi", {}, name), h("span", { class: "quiet" }, ` #${domain} on ${host}`)),
     h("p", { class: "standing" }, standing(entry, guest, kill)),
-    guest && figures(guest, host),
+    guest && figures(guest),
     guest && h("div", { class: "two" }, mix(guest), topology(guest)),
-    guest && configSpace(host, guest, ui, act),
+    guest && configSpace(entry, guest, ui, act),
     incidents(ui, route));
 }
 
@@ -31,13 +31,12 @@ function standing(entry, guest, kill) {
   return [lost, badge(toneOf(guest.state), stateName(guest.state)), h("span", {}, "served for ", moment(guest.since, span(now() - Date.parse(guest.since))))];
 }
 
-function figures(guest, host) {
-  const history = historyOf(host, guest.domain);
+function figures(guest) {
   const figure = (title, value, unit, line) => h("div", { class: "tile" }, h("dt", {}, title), h("dd", {}, h("b", {}, value), unit && h("span", { class: "unit" }, ` ${unit}`), line));
   const lasted = value => guest.latency ? latency(guest.latency[value]) : "–";
   return h("dl", { class: "tiles" },
-    figure("Operations", rate(guest.rate), "a second", sparkline(history.rates, "of-rate")),
-    figure("Latency, p99", lasted("p99"), null, sparkline(history.latencies, "of-latency")),
+    figure("Operations", rate(guest.rate), "a second", sparkline(guest.history.rates, "of-rate")),
+    figure("Latency, p99", lasted("p99"), null, sparkline(guest.history.latencies, "of-latency")),
     figure("Median", lasted("median")),
     figure("Longest", lasted("longest")));
 }

@@ -9,6 +9,8 @@ const incidentPath = incident => `#/${encodeURIComponent(incident.host)}/inciden
 const wordsOf = incident => [incident.host, kindOf(incident.kind)[0], incident.summary, incident.device ?? "", incident.guest === null ? "" : `domain ${incident.guest}`, nameOf(incident.host, incident.guest) ?? "", ...incident.details]
   .join(" ").toLowerCase();
 
+const supervision = "How it went up the supervision";
+
 /** More at a time would help nobody's eye. */
 const mostShown = 200;
 
@@ -44,7 +46,7 @@ function incident(one, ui, ofGuest) {
     isOpen && h("div", { class: "panel", id: panel },
       h("p", { class: "quiet" }, moment(one.at, clock(one.at, now())), `, number ${one.number} of ${one.host}`, one.device && [", device ", h("span", { class: "mono" }, one.device)]),
       one.details.length > 0 && [h("h3", {}, one.kind === "deviceError" || one.kind === "guestKilled" ? "Status" : "Details"), h("ul", { class: "bits" }, one.details.map(detail => h("li", {}, detail)))],
-      one.path.length > 0 && [h("h3", {}, "How it went up the supervision"), h("ol", { class: "chain" }, one.path.map(step => h("li", {}, stepOf(step))))],
+      one.path.length > 0 && [h("h3", {}, supervision), h("ol", { class: "chain", "aria-label": supervision }, one.path.map(step => h("li", {}, stepOf(step))))],
       one.guest !== null && !ofGuest && h("p", {}, h("a", { href: `#/${encodeURIComponent(one.host)}/${one.guest}` }, `The guest's page`))));
 }
 

@@ -38,7 +38,7 @@ function draw() {
   document.body.classList.toggle("not-live", fleet.since !== null && !fleet.isLive);
   patch(element("live"), fleet.since === null ? ["connecting"] : fleet.isLive ? [badge("good", "live")] : [badge("busy", `not live since ${clock(fleet.since, Date.now())}, trying again`)]);
   patch(main, at.domain === null ? overview() : [guestPage(at, ui, act)]);
-  document.title = at.domain === null ? "XenPciBack" : `${element("title").firstChild.data} · XenPciBack`;
+  document.title = at.domain === null ? "XenPciBack" : `${element("title").firstChild.textContent} · XenPciBack`;
   if (ui.focus === "tree") main.querySelector('[role="treeitem"][tabindex="0"]')?.focus();
   if (ui.focus === "field") main.querySelector(`[data-field="${ui.field}"]`)?.focus();
   if (ui.focus === "title") element("title")?.focus({ preventScroll: true });
@@ -54,8 +54,9 @@ const overview = () => [summary(), h("div", { key: "fleet", class: "fleet" },
   h("section", { class: "hosts", "aria-labelledby": "hosts-title" }, h("h1", { id: "hosts-title", class: "unseen" }, "Fleet"), tree(ui, act)),
   incidents(ui))];
 
+/** Nothing is drawn while nobody can see it. */
 function later() {
-  due ??= setTimeout(draw, pause);
+  if (!document.hidden) due ??= setTimeout(draw, pause);
 }
 
 let last = route();
@@ -111,6 +112,7 @@ element("skip").addEventListener("click", event => { event.preventDefault(); mai
 patch(element("marks"), Object.values(tones).map(({ mark, means }, i) => [h("dt", { class: Object.keys(tones)[i] }, mark), h("dd", {}, means)]).flat());
 matchMedia("(max-width: 640px)").addEventListener("change", draw);
 
+document.addEventListener("visibilitychange", later);
 follow(later);
 draw();
 // What is said of the time that has passed.

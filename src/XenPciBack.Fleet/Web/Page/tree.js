@@ -1,52 +1,56 @@
 // Hosts, their guests, and the guests' devices: a flat list of rows that says its depth, so that each row is one line of a grid.
 
 import { h } from "./view.js";
-import { fleet, historyOf, isUp, killed, nameOf, now } from "./fleet.js";
+import { fleet, isUp, missed, nameOf, now } from "./fleet.js";
 import { sparkline } from "./sparkline.js";
-import { badge, clock, grouped, guestName, interrupts, latency, moment, nature, plural, rate, span, stateName, toneOf, tones } from "./words.js";
+import { badge, clock, grouped, guestName, interrupts, isNamed, latency, moment, nature, plural, rate, span, stateName, toneOf, tones } from "./words.js";
 
-/** Above this many devices the guests are closed at first. */
-const mostOpen = 60;
+/** Above this many devices the guests are closed at first; above this many guests the hosts, but for those where something is amiss. */
+const mostDevices = 60, mostGuests = 100;
 
 const guestPath = (host, domain) => `#/${encodeURIComponent(host)}/${domain}`;
 
 /** The rows to be seen: what matches the filter, and what is above it. */
 function rows(ui) {
-  const devices = fleet.hosts.flatMap(entry => entry.status?.guests ?? []).reduce((sum, guest) => sum + guest.devices.length, 0);
+  const guests = fleet.hosts.flatMap(entry => entry.status?.guests ?? []);
+  const openGuests = guests.reduce((sum, guest) => sum + guest.devices.length, 0) <= mostDevices, openHosts = guests.length <= mostGuests;
   return fleet.hosts.flatMap(entry => {
-    const key = entry.host, dead = killed(entry);
+    const key = entry.host, dead = missed(entry);
     const children = entry.status === null ? [] : [
-      ...entry.status.guests.map(guest => guestRow(entry, guest, dead.get(guest.domain), key)),
-      ...[...dead.values()].filter(incident => !entry.status.guests.some(guest => guest.domain === incident.guest)).map(incident => killedRow(entry, incident, key)),
+      // One that was killed stays where it was.
+      ...[
+        ...entry.status.guests.map(guest => guestRow(entry, guest, dead.get(guest.domain), key)),
+        ...[...dead.values()].filter(incident => !entry.status.guests.some(guest => guest.domain === incident.guest)).map(incident => killedRow(entry, incident, key)),
+      ].sort((a, b) => a.domain - b.domain),
       ...entry.status.quarantine.map(device => quarantineRow(entry, device, key)),
     ];
-    return visible(hostRow(entry, children), children, ui, devices <= mostOpen);
+    return visible({ ...hostRow(entry, dead), children, isOpenAtFirst: openHosts || dead.size + (entry.status?.quarantine.length ?? 0) > 0 }, ui, openGuests);
   });
 }
 
-function visible(row, children, ui, openGuests) {
-  const matches = row => row.words.toLowerCase().includes(ui.filter);
-  const whole = ui.filter === "" || matches(row);
-  const inside = children.flatMap(child => visible(child, child.children ?? [], whole ? { ...ui, filter: "" } : ui, openGuests));
+function visible(row, ui, openGuests) {
+  const whole = ui.filter === "" || row.words.toLowerCase().includes(ui.filter);
+  const inside = (row.children ?? []).flatMap(child => visible(child, whole ? { ...ui, filter: "" } : ui, openGuests));
   if (!whole && inside.length === 0) return [];
   row.hasChildren = inside.length > 0;
-  row.isOpen = row.hasChildren && (ui.filter !== "" && !whole || (ui.open.get(row.key) ?? (row.level === 1 || openGuests)));
+  row.isOpen = row.hasChildren && (ui.filter !== "" && !whole || (ui.open.get(row.key) ?? row.isOpenAtFirst ?? openGuests));
   return [row, ...(row.isOpen ? inside : [])];
 }
 
-function hostRow(entry, children) {
+function hostRow(entry, dead) {
   const guests = entry.status?.guests ?? [];
   const isLost = !isUp(entry);
   const worst = Math.max(0, ...guests.map(guest => guest.latency?.p99 ?? 0));
   const total = guests.reduce((sum, guest) => sum + guest.rate, 0);
   const tone = entry.presence === "lost" ? "lost" : isLost || entry.status === null ? "idle" : "good";
   const state = isLost ? `${entry.presence === "lost" ? "lost" : "ended"} since ${clock(entry.presentSince, now())}` : entry.status === null ? "nothing told yet" : "live";
+  const amiss = [[dead.size, "bad", "killed"], [entry.status?.quarantine.length ?? 0, "kept", "in quarantine"]].filter(([count]) => count > 0);
   return {
-    key: entry.host, level: 1, kind: "host", isLost, children,
+    key: entry.host, level: 1, kind: "host", isLost, amiss,
     name: entry.host, state: badge(tone, isLost ? moment(entry.presentSince, state) : state),
     rate: entry.status && total, latency: worst || null,
     info: entry.status && `${isLost ? `last state, ${span(now() - Date.parse(entry.status.at))} old` : `up ${span(now() - Date.parse(entry.status.since))}`}, Xen ${entry.status.xen}, xenpciback ${entry.status.version}`,
-    says: `host ${entry.host}, ${state}, ${plural(guests.length, "guest")}`, words: `${entry.host} ${state}`,
+    says: [`host ${entry.host}`, state, plural(guests.length, "guest"), ...amiss.map(([count, , word]) => `${count} ${word}`)].join(", "), words: `${entry.host} ${state}`,
   };
 }
 
@@ -55,9 +59,9 @@ function guestRow(entry, guest, kill, parent) {
   const state = kill ? "killed" : stateName(guest.state);
   const tone = kill ? "bad" : toneOf(guest.state);
   return {
-    key, parent, level: 2, kind: "guest", isLost: !isUp(entry), href: guestPath(entry.host, guest.domain),
-    name: guestName(guest), number: guest.name === null ? undefined : guest.domain, state: badge(tone, state),
-    rate: guest.rate, latency: guest.latency?.p99 ?? null, history: historyOf(entry.host, guest.domain),
+    key, parent, level: 2, kind: "guest", domain: guest.domain, isKilled: kill !== undefined, isLost: !isUp(entry), href: guestPath(entry.host, guest.domain),
+    name: guestName(guest), number: isNamed(guest) ? guest.domain : undefined, state: badge(tone, state),
+    rate: guest.rate, latency: guest.latency?.p99 ?? null, history: guest.history,
     info: kill ? kill.summary : `${plural(guest.devices.length, "device")}, ${guest.topology === "vpci" ? "virtual bus" : guest.topology}`,
     says: `guest ${guestName(guest)}, domain ${guest.domain}, ${state}, ${rate(guest.rate)} operations a second`,
     words: `${guest.name ?? ""} domain ${guest.domain} ${state}`,
@@ -78,7 +82,7 @@ function deviceRow(entry, device, parent) {
 function killedRow(entry, incident, parent) {
   const known = nameOf(entry.host, incident.guest), name = known ?? `domain ${incident.guest}`;
   return {
-    key: `${parent}/${incident.guest}`, parent, level: 2, kind: "guest", isLost: !isUp(entry), href: guestPath(entry.host, incident.guest), name, number: known === null ? undefined : incident.guest,
+    key: `${parent}/${incident.guest}`, parent, level: 2, kind: "guest", domain: incident.guest, isKilled: true, isLost: !isUp(entry), href: guestPath(entry.host, incident.guest), name, number: known === null ? undefined : incident.guest,
     state: badge("bad", ["killed ", moment(incident.at, clock(incident.at, now()))]), info: incident.summary,
     says: `guest ${name}, killed`, words: `${name} domain ${incident.guest} killed ${incident.summary}`,
   };
@@ -103,7 +107,7 @@ export function tree(ui, act) {
     const position = (positions.get(row.parent ?? "") ?? 0) + 1;
     positions.set(row.parent ?? "", position);
     return h("li", {
-      key: row.key, role: "treeitem", class: `row ${row.kind}${row.kind !== "host" && !row.history ? " is-brief" : ""}${row.isLost ? " is-lost" : ""}`, tabindex: row.key === selected ? "0" : "-1",
+      key: row.key, role: "treeitem", class: `row ${row.kind}${row.kind !== "host" && !row.history ? " is-brief" : ""}${row.isKilled ? " is-killed" : ""}${row.isLost ? " is-lost" : ""}`, tabindex: row.key === selected ? "0" : "-1",
       "aria-level": row.level, "aria-posinset": position, "aria-setsize": sizes.get(row.parent ?? "").length,
       "aria-expanded": row.hasChildren ? String(row.isOpen) : null, "aria-selected": String(row.key === selected), "aria-label": row.says,
       onclick: event => {
@@ -115,7 +119,8 @@ export function tree(ui, act) {
       h("span", { class: "twisty", "aria-hidden": "true" }, row.hasChildren ? row.isOpen ? "▾" : "▸" : ""),
       row.href ? h("a", { href: row.href, tabindex: "-1" }, row.name) : h("span", {}, row.name),
       row.number !== undefined && h("span", { class: "quiet" }, `#${row.number}`), row.note && h("span", { class: "quiet" }, row.note)),
-    h("span", { class: "state" }, row.state),
+    // Of a closed host this is all that is seen.
+    h("span", { class: "state" }, row.state, !row.isOpen && row.amiss?.map(([count, tone, word]) => [" ", h("span", { class: `badge ${tone}`, title: `${count} ${word}` }, h("span", { class: "mark" }, tones[tone].mark), String(count))])),
     h("span", { class: "figure rate" }, row.history && line(row.history.rates, "of-rate"), typeof row.rate === "number" && h("span", { class: "number" }, rate(row.rate), h("span", { class: "unit" }, "/s"))),
     h("span", { class: "figure late" }, row.history && line(row.history.latencies, "of-latency"), typeof row.latency === "number" && h("span", { class: "number" }, latency(row.latency))),
     h("span", { class: "info", title: row.info }, row.info));
@@ -150,7 +155,7 @@ function onKey(event, shown, selected, act) {
 export function summary() {
   const statuses = fleet.hosts.filter(entry => entry.status !== null);
   const living = statuses.filter(isUp);
-  const dead = new Map(statuses.map(entry => [entry, killed(entry)]));
+  const dead = new Map(statuses.map(entry => [entry, missed(entry)]));
   const guests = living.flatMap(entry => entry.status.guests.filter(guest => !dead.get(entry).has(guest.domain)));
   const lost = fleet.hosts.filter(entry => !isUp(entry)).length;
   const kept = statuses.reduce((sum, entry) => sum + entry.status.quarantine.length, 0);

@@ -26,6 +26,8 @@ export function patch(parent, next) {
       return node;
     }
     const old = view.props.key !== undefined ? keyed.get(view.props.key) : others[at];
+    // Two of the same key are two nodes all the same.
+    keyed.delete(view.props.key);
     if (old?.view?.tag !== view.tag) return update(create(view), view);
     if (view.props.key === undefined) at++;
     return update(old, view);

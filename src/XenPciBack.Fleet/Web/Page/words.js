@@ -93,6 +93,8 @@ const ids = device => `${hex(device.vendorId, 4)}:${hex(device.deviceId, 4)}`;
 
 export const interrupts = device => device.vectors > 0 ? `${device.interrupts} × ${device.vectors}` : device.interrupts === "none" ? "no interrupt" : device.interrupts;
 
-export const guestName = guest => guest.name ?? `domain ${guest.domain}`;
+export const isNamed = guest => Boolean(guest.name?.trim());
+
+export const guestName = guest => isNamed(guest) ? guest.name : `domain ${guest.domain}`;
 
 export const plural = (count, word) => `${grouped(count)} ${word}${count === 1 ? "" : "s"}`;
