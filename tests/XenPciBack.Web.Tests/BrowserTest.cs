@@ -17,6 +17,9 @@ public abstract class BrowserTest(Browser browser) : IAsyncLifetime
 
     protected IPage Page { get; private set; } = null!;
 
+    /// <summary>Addresses that the page has asked for.</summary>
+    protected IEnumerable<string> Requests => _requests;
+
     /// <summary>Complaints of the browser that the test itself has brought about.</summary>
     protected Predicate<string> Expected { get; set; } = _ => false;
 

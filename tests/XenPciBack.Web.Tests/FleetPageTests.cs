@@ -16,6 +16,7 @@ public sealed class FleetPageTests(Browser browser) : PageTest(browser)
         Break();
         await Expect(Row("guest web-2, killed")).ToBeVisibleAsync();
         await Expect(Row("guest web-2, domain 7, Connected")).ToHaveCountAsync(0);
+        await Expect(Page.Locator(".row.guest .name a")).ToHaveTextAsync(["build", "mail", "web-2", "database", "domain 9", "desktop", "backup"]);
         await Expect(Row("device 0000:03:00.0 in quarantine: fatal: Malformed TLP")).ToBeVisibleAsync();
         await Expect(Page.GetByRole(AriaRole.Button, new() { NameRegex = new Regex("^Guest killed, beta, web-2") })).ToBeVisibleAsync();
         await Expect(Page.Locator(".row.guest .badge.good")).ToHaveTextAsync(["●Connected", "●Connected", "●Connected", "●Connected", "●Connected"]);
@@ -75,7 +76,7 @@ public sealed class FleetPageTests(Browser browser) : PageTest(browser)
     {
         await OpenAsync();
         await Page.Keyboard.PressAsync("/");
-        await Page.Keyboard.TypeAsync("nvme");
+        await Page.Keyboard.TypeAsync("NVMe");
         await Expect(Page.GetByRole(AriaRole.Treeitem)).ToHaveCountAsync(6);
         await Expect(Row("guest database")).ToBeVisibleAsync();
         await Expect(Row("host gamma")).ToHaveCountAsync(0);

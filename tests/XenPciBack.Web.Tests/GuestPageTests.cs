@@ -16,6 +16,10 @@ public sealed class GuestPageTests(Browser browser) : PageTest(browser)
         await Expect(Page.Locator(".mix")).ToContainTextAsync("160 access denied");
         await Expect(Page.Locator(".topology li").First).ToContainTextAsync("00.0→0000:03:00.0Ethernet controller [8086:10d3]");
         await Expect(Page.Locator(".slots .used")).ToHaveCountAsync(3);
+        // A scan of the bus finds most addresses empty.
+        Board.Update(state => state.WithStatus(state.Hosts["alpha"].Status! with { Number = 2, Guests = [state.Hosts["alpha"].Status!.Guests[0] with { Operations = [new("conf_read", "dev_not_found", 254), new("conf_read", "ok", 122)] }] }, DateTimeOffset.UtcNow));
+        await Expect(Page.Locator(".mix")).ToContainTextAsync("254 dev not found");
+        await Expect(Page.Locator(".mix .bar > :first-child")).ToHaveClassAsync("ok");
     }
 
     [BrowserFact]

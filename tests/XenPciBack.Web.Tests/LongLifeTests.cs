@@ -33,6 +33,17 @@ public sealed class LongLifeTests(Browser browser) : PageTest(browser)
     }
 
     [BrowserFact]
+    public async Task A_guest_is_killed_as_soon_as_that_is_told_and_until_one_begins_under_its_number()
+    {
+        await OpenAsync();
+        var broken = MadeUpFleet.Break(Board.State, DateTimeOffset.UtcNow);
+        Board.Update(state => state.WithIncident(broken.Hosts["beta"].Incidents.Single(told => told.Incident.Kind == IncidentKind.GuestKilled), DateTimeOffset.UtcNow));
+        await Expect(Row("guest web-2, domain 7, killed")).ToBeVisibleAsync();
+        Change("beta", status => status with { Guests = [.. status.Guests.Select(guest => guest with { Since = DateTimeOffset.UtcNow.AddSeconds(1) })] });
+        await Expect(Row("guest web-2, domain 7, Connected")).ToBeVisibleAsync();
+    }
+
+    [BrowserFact]
     public async Task The_lines_of_a_guest_go_on_where_they_were_when_the_server_is_back()
     {
         Expected = complaint => complaint.Contains("ERR_", StringComparison.Ordinal);
@@ -112,6 +123,7 @@ public sealed class LongLifeTests(Browser browser) : PageTest(browser)
         await OpenAsync("#/alpha/4");
         await Expect(Page.GetByText("It cannot be read while the host is not heard of.")).ToBeVisibleAsync();
         await Expect(Page.GetByRole(AriaRole.Button, new() { Name = "Read again" })).ToBeDisabledAsync();
+        Assert.DoesNotContain(Requests, request => request.EndsWith("/config", StringComparison.Ordinal));
         Board.Update(state => state.WithPresence("alpha", Presence.Up, DateTimeOffset.UtcNow));
         await Expect(Page.Locator(".hex")).ToBeVisibleAsync();
     }

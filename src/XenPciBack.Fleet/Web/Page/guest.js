@@ -51,7 +51,7 @@ function mix(guest) {
       const refused = kind.results.filter(one => one.result !== "ok" && one.count > 0);
       return h("li", { key: kind.operation },
         h("span", { class: "mono" }, kind.operation),
-        h("span", { class: "bar", "aria-hidden": "true" }, kind.results.filter(one => one.count > 0).sort((a, b) => b.count - a.count)
+        h("span", { class: "bar", "aria-hidden": "true" }, kind.results.filter(one => one.count > 0).sort((a, b) => (b.result === "ok") - (a.result === "ok") || b.count - a.count)
           .map(one => h("i", { key: one.result, class: one.result === "ok" ? "ok" : "not", "--share": `${100 * one.count / most}%` }))),
         h("span", { class: "number" }, grouped(kind.count)),
         h("span", { class: "number quiet" }, share(kind.count / all)),
