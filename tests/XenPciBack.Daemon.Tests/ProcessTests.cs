@@ -44,8 +44,8 @@ public partial class ProcessTests
         await WaitForLineAsync(demo, "Serving until Ctrl-C.");
         using var trace = Start("trace", "--socket", socket + ".control", "--record", file, "web");
         for (var i = 0; i < 4; i++) await WaitForLineAsync(trace, "Vendor ID");
-        // As Ctrl-C does.
-        using (var kill = Process.Start("sh", ["-c", $"kill -INT {trace.Id}"])) await kill.WaitForExitAsync();
+        // As Ctrl-C does; but that is ignored by what a shell has started in the background, this test maybe.
+        using (var kill = Process.Start("sh", ["-c", $"kill -TERM {trace.Id}"])) await kill.WaitForExitAsync();
         await trace.WaitForExitAsync();
         demo.Kill();
         await demo.WaitForExitAsync();
