@@ -61,7 +61,7 @@ internal sealed partial record GuestLoad(int Reads, int Longest, int GivenUp, in
         my $lost = grep { /not responding/ } `dmesg`;
         printf("%d reads, the longest %.0f ms, %d given up, %d interrupts\n", $reads, 1000 * $longest, $lost, interrupts() - $interrupts);
         END
-        """ + $"\nperl /tmp/load /sys/bus/pci/devices/*/config {interrupts} > /tmp/load.result 2>&1 &");
+        """ + $"\nset -- /sys/bus/pci/devices/*/config; perl /tmp/load $1 {interrupts} > /tmp/load.result 2>&1 &");
 
     public static async Task<GuestLoad> EndAsync(Guest guest)
     {
