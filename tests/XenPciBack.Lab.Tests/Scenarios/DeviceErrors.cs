@@ -29,7 +29,7 @@ public partial class DeviceErrors(ITestOutputHelper log)
         await using var machine = await XenMachine.BootAsync(Release.Parse(release), [Alone, Alone, Alone, Alone, FirstOfTwo, SecondOfTwo], await LabDaemon.MountedAsync());
         await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
 
-        await Under_the_kernels_backend_the_guest_runs_on(machine);
+        if (LabReleases.AreAll) await Under_the_kernels_backend_the_guest_runs_on(machine);
 
         // So that a storm of correctable errors is counted as one, however slowly it comes.
         await machine.DomainZero.RunAsync("echo 'xenpciback.aer.correctable.window = 1h' > /run/errors.conf");
