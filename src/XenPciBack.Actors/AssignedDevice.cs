@@ -59,13 +59,14 @@ internal sealed class AssignedDevice
     /// <exception cref="IOException">Its record cannot be kept.</exception>
     public static AssignedDevice Open(XenHost host, Quarantine quarantine, DevicePolicies policies, DomainId guest, HostBdf device, bool permissive, bool isTakenUp)
     {
-        if (!isTakenUp && host.Pci.ObjectionToMore is { } objection) throw new PciFunctionUnavailableException(device, objection);
-        if (!isTakenUp && quarantine.Find(device) is { } quarantined)
+        if (isTakenUp) return OpenFor(host, policies, guest, device, permissive, isTakenUp);
+
+        if (host.Pci.ObjectionToMore is { } objection) throw new PciFunctionUnavailableException(device, objection);
+        if (quarantine.Find(device) is { } quarantined)
             throw new PciFunctionUnavailableException(device, $"in quarantine since {quarantined.Since:u}, when guest {quarantined.Guest} had it: {quarantined.Reason}; to give it to guests again: xenpciback quarantine clear {device}");
-        if (!isTakenUp)
-            foreach (var (other, function) in host.DeviceRecords.Unopened)
-                if (function == device)
-                    TakeBack(host, policies, other, device);
+        foreach (var (other, function) in host.DeviceRecords.Unopened)
+            if (function == device)
+                TakeBack(host, policies, other, device);
         return OpenFor(host, policies, guest, device, permissive, isTakenUp);
     }
 

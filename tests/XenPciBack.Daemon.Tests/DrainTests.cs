@@ -43,6 +43,12 @@ public sealed class DrainTests : IAsyncLifetime
         _directory.Dispose();
     }
 
+    private async Task UntilNothingIsHeldAsync()
+    {
+        using var limit = new CancellationTokenSource(Patience);
+        while (_xen.HeldByDom0 != "nothing") await Task.Delay(10, limit.Token);
+    }
+
     private Drain Drain(IToolstack? toolstack = null) => new(_client, toolstack is null ? _host : _host with { Toolstack = toolstack }, DomainId.Zero, () => _next);
 
     [Fact]
@@ -53,8 +59,7 @@ public sealed class DrainTests : IAsyncLifetime
         Assert.Equal(DemoHost.DeviceCount, devices.Count);
         Assert.Contains("0000:03:00.0 taken away from guest web (1).", devices);
         Assert.Equal(DemoHost.Guests.Count, _xen.Guests.Count);
-        using var limit = new CancellationTokenSource(Patience);
-        while (_xen.HeldByDom0 != "nothing") await Task.Delay(10, limit.Token);
+        await UntilNothingIsHeldAsync();
     }
 
     [Fact]
@@ -110,8 +115,7 @@ public sealed class DrainTests : IAsyncLifetime
         var (devices, refusal) = await Drain(new Forgetful(_host.Toolstack, times: 1)).AskAsync().WaitAsync(Patience);
         Assert.Null(refusal);
         Assert.Equal(DemoHost.DeviceCount, devices.Count);
-        using var limit = new CancellationTokenSource(Patience);
-        while (_xen.HeldByDom0 != "nothing") await Task.Delay(10, limit.Token);
+        await UntilNothingIsHeldAsync();
     }
 
     /// <summary>Says of 0000:03:00.0 that it is detached without doing anything, that many times.</summary>

@@ -256,12 +256,15 @@ public sealed record GuestConnection
         var exports = ImmutableArray.CreateBuilder<Export>();
         foreach (var entry in entries)
         {
-            var isAddress = HostBdf.TryParse(entry.Device, out var device);
+            if (HostBdf.TryParse(entry.Device, out var device))
+            {
+                exports.Add(new Export(entry.Index, device, Place: null, entry.IsPermissive));
+                continue;
+            }
             var (errno, fault) = entry.Device is null ? (Errnos.ENOENT, $"dev-{entry.Index} is missing")
                 : (Errnos.EINVAL, $"dev-{entry.Index} is {Quoted(entry.Device)}; expected ssss:bb:dd.f in hexadecimal");
-            if (isAddress) exports.Add(new Export(entry.Index, device, Place: null, entry.IsPermissive));
-            else if (after == XenbusState.Reconfigured) first = first.AddRange(Refusal(entry.Index, errno, fault));
-            else return Fail(errno, fault);
+            if (after != XenbusState.Reconfigured) return Fail(errno, fault);
+            first = first.AddRange(Refusal(entry.Index, errno, fault));
         }
         return (this with { Opening = exports.ToImmutable(), AfterOpening = after }).OpenAll(first);
     }
