@@ -17,7 +17,7 @@ public static class ActorsHosting
         .AddHocon(DataPlane.Configuration, HoconAddMode.Append)
         .WithActors((system, registry) =>
         {
-            var meters = new BackendMeters { HasStandby = hasStandby };
+            var meters = new BackendMeters(host.Clock) { HasStandby = hasStandby };
             system.RegisterOnTermination(meters.Dispose);
             registry.Register<HostStatusKeeper>(StartHostStatus(system, client, host, quarantine, meters, hostName));
             registry.Register<PciBackend>(StartPciBackend(system, client, host, quarantine, settings, standsBy, meters: meters));
@@ -28,7 +28,7 @@ public static class ActorsHosting
     /// <param name="meters">What is counted; null: nobody will look.</param>
     public static IActorRef StartPciBackend(
         this ActorSystem system, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy = false, string name = "pci-backend", BackendMeters? meters = null) =>
-        system.ActorOf(BackendSupervisor.Props(client, host, quarantine, settings, meters ?? new BackendMeters(), standsBy), name);
+        system.ActorOf(BackendSupervisor.Props(client, host, quarantine, settings, meters ?? new BackendMeters(host.Clock), standsBy), name);
 
     /// <summary>Before the backend that it tells of. What is counted can be read from now on.</summary>
     public static IActorRef StartHostStatus(
@@ -36,7 +36,9 @@ public static class ActorsHosting
     {
         meters.Show();
         meters.Follow(client);
-        var status = system.ActorOf(StatusActor.Props(meters, quarantine, hostName ?? Environment.MachineName, host.Hypervisor.Version), name);
+        var props = StatusActor.Props(
+            host.Clock, meters, quarantine, hostName ?? Environment.MachineName, host.Hypervisor.Version);
+        var status = system.ActorOf(props, name);
         foreach (var happened in StatusActor.Events) system.EventStream.Subscribe(status, happened);
         return status;
     }

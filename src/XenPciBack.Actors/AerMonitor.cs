@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Host;
@@ -20,7 +19,7 @@ internal sealed class AerMonitor : ReceiveActor
     private readonly ILoggingAdapter _log = Context.GetLogger();
     private readonly Dictionary<DomainId, ImmutableArray<SlotMember>> _guests = [];
     private readonly Dictionary<(HostBdf Device, AerSeverity Severity), ErrorRate> _rates = [];
-    private readonly long _started = Stopwatch.GetTimestamp();
+    private readonly long _started;
     private IDisposable? _watch;
 
     // Uncorrectable errors, the worst of each function, that guests may have met of whom nothing has been heard yet.
@@ -38,7 +37,7 @@ internal sealed class AerMonitor : ReceiveActor
 
     public AerMonitor(XenHost host, AerPolicies policies)
     {
-        (_host, _policies) = (host, policies);
+        (_host, _policies, _started) = (host, policies, host.Clock.GetTimestamp());
         Receive<AerReport.Met>(met => OnError(met.Error));
         Receive<AerReport.SourceLost>(lost => _log.Warning("Errors of devices are not heard from {Source} any more: {What}", lost.Source, lost.What));
         Receive<AerReport.RecordsLost>(lost => _log.Warning("The kernel's trace has dropped {Count} records of devices' errors; those are known by their number and status only", lost.Count));
@@ -85,7 +84,7 @@ internal sealed class AerMonitor : ReceiveActor
     private (ErrorRate Before, ErrorRate Now) Count(AerError error)
     {
         var before = _rates.GetValueOrDefault((error.Device, error.Severity)) ?? ErrorRate.None;
-        return (before, _rates[(error.Device, error.Severity)] = before.Add(error.Count, Stopwatch.GetElapsedTime(_started), _policies.CorrectableWindow));
+        return (before, _rates[(error.Device, error.Severity)] = before.Add(error.Count, _host.Clock.GetElapsedTime(_started), _policies.CorrectableWindow));
     }
 
     /// <returns>true when so many have come that the device is not to be trusted any more.</returns>

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
@@ -21,13 +20,16 @@ internal sealed class AssignedDevice
 
     private AssignedDevice(XenHost host, DomainId guest, bool isTakenUp, IPciFunction function, ConfigPolicy policy, DeviceRecord record)
     {
-        (_records, Guest, IsTakenUp, Policy, Record) = (host.DeviceRecords, guest, isTakenUp, policy, record);
+        (_records, Clock, Guest, IsTakenUp, Policy, Record) = (host.DeviceRecords, host.Clock, guest, isTakenUp, policy, record);
         Function = Accesses.Watch(function);
         Config = new VirtualConfigSpace(Function, policy, record);
         Interrupts = new MessageInterrupts(Function, policy, Accesses.Watch(host.Pirqs.Of(guest, function.Bdf)), record);
         if (function.Read(ClassRegister, 4, out var revisionAndClass) == PciOpError.Success) ClassCode = revisionAndClass >> 8;
         HasLine = !policy.KeepLineSilent && function.Read(PinRegister, 1, out var pin) == PciOpError.Success && pin != 0;
     }
+
+    /// <summary>The host's.</summary>
+    public TimeProvider Clock { get; }
 
     public DomainId Guest { get; }
 
@@ -126,13 +128,13 @@ internal sealed class AssignedDevice
     /// <summary>Waits for a device that is on its way back from another guest.</summary>
     private static IPciFunction OpenFunction(XenHost host, HostBdf device)
     {
-        for (var began = Stopwatch.GetTimestamp(); ; Thread.Sleep(50))
+        for (var began = host.Clock.GetTimestamp(); ; Thread.Sleep(50))
         {
             try
             {
                 return host.Pci.Open(device);
             }
-            catch (PciFunctionUnavailableException e) when (e.IsInUse && Stopwatch.GetElapsedTime(began) < GiveBackPatience)
+            catch (PciFunctionUnavailableException e) when (e.IsInUse && host.Clock.GetElapsedTime(began) < GiveBackPatience)
             {
                 // Again.
             }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Akka.Actor;
 using Akka.Event;
 
@@ -70,8 +69,8 @@ internal sealed partial class BackendSupervisor
     private bool FailsTooOften(BackendDirectory directory)
     {
         if (!_failures.TryGetValue(directory, out var failures)) _failures[directory] = failures = [];
-        failures.Add(Stopwatch.GetTimestamp());
-        failures.RemoveAll(at => Stopwatch.GetElapsedTime(at) > Supervision.FailureWindow);
+        failures.Add(_host.Clock.GetTimestamp());
+        failures.RemoveAll(at => _host.Clock.GetElapsedTime(at) > Supervision.FailureWindow);
         return failures.Count >= Supervision.MostFailures;
     }
 

@@ -85,7 +85,7 @@ internal sealed partial class BackendSupervisor
     private bool SetAside(DomainId guest, HostBdf device, string reason)
     {
         if (!_setAside.Add((guest, device))) return false;
-        var quarantined = new QuarantinedDevice(device, guest, TimeProvider.System.GetUtcNow(), reason);
+        var quarantined = new QuarantinedDevice(device, guest, _host.Clock.GetUtcNow(), reason);
         _quarantine.Hold(quarantined);
         Context.System.EventStream.Publish(new BackendEvents.DeviceQuarantined(quarantined));
         Record(quarantined, isFirstTry: true);

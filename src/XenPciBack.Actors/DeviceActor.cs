@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
 using Akka.Actor;
 using Akka.Event;
 using XenPciBack.Actors.Status;
@@ -240,8 +239,8 @@ internal sealed class DeviceActor : ReceiveActor
     // waits. A host that knows no way to reset it leaves that to us.
     private bool HostResets()
     {
-        for (var began = Stopwatch.GetTimestamp(); !_config.IsReset; Thread.Sleep(10))
-            if (Stopwatch.GetElapsedTime(began) > HostResetPatience) return false;
+        for (var began = _device.Clock.GetTimestamp(); !_config.IsReset; Thread.Sleep(10))
+            if (_device.Clock.GetElapsedTime(began) > HostResetPatience) return false;
         return true;
     }
 

@@ -109,7 +109,7 @@ internal sealed partial class GuestActor
                 {
                     _meter.Arrived();
                     self.Tell(PortEvent.Instance, ActorRefs.NoSender);
-                }, TimeProvider.System);
+                }, _host.Clock);
         }
         catch (HostCallException e)
         {

@@ -53,7 +53,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         foreach (var error in errors) _early[error.Device] = error;
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
         _announced = (_connection.State, _connection.Slots);
-        _trace = new GuestTrace(directory.Guest);
+        _trace = new GuestTrace(directory.Guest, host.Clock);
         _log = Context.GetLogger().WithContext("Guest", directory.Guest.Value);
         var self = Self;
         _store = new ConnectionStore(client, directory, () => self.Tell(Changed.Instance, ActorRefs.NoSender));

@@ -5,7 +5,7 @@ using XenPciBack.Protocol.SharedPage;
 namespace XenPciBack.Actors;
 
 /// <summary>Who watches one guest's operations, and which devices they have been told about.</summary>
-internal sealed class GuestTrace(DomainId guest)
+internal sealed class GuestTrace(DomainId guest, TimeProvider clock)
 {
     private readonly HashSet<HostBdf> _described = [];
     private ImmutableArray<TraceSink> _sinks = [];
@@ -26,7 +26,7 @@ internal sealed class GuestTrace(DomainId guest)
     /// <param name="traced">What the device did; null if no device was asked.</param>
     public void Offer(PciRequest request, in PciAnswer answer, TimeSpan took, DeviceActor.TracedAnswer? traced)
     {
-        var operation = new TracedOperation(TimeProvider.System.GetUtcNow(), took, guest, traced?.Device, request, answer,
+        var operation = new TracedOperation(clock.GetUtcNow(), took, guest, traced?.Device, request, answer,
             traced?.Register ?? "", traced?.Fields ?? [], traced?.Accesses ?? [], traced?.Description);
         foreach (var sink in _sinks) sink.Offer(operation);
     }

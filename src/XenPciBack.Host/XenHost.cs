@@ -10,6 +10,9 @@ public sealed record XenHost(IGrantTable Grants, IEventChannels EventChannels, I
     /// <summary>What outlives the host's uptime as well.</summary>
     public required IRecords LastingRecords { get; init; }
 
+    /// <summary>The host's clock, for everything that is not measured on the data plane. Tests put their own in its place.</summary>
+    public TimeProvider Clock { get; init; } = TimeProvider.System;
+
     public void Dispose()
     {
         EventChannels.Dispose();

@@ -41,10 +41,10 @@ public sealed class DaemonProcess
 
     /// <summary>The process comes to one of its fault points.</summary>
     /// <returns>0, or the errno with which the call is to fail.</returns>
-    internal int Meet(FaultPoint point, DomainId? guest = null, HostBdf? device = null)
+    internal int Meet(FaultPoint point, DomainId? guest = null, HostBdf? device = null, int? register = null)
     {
         ThrowIfKilled();
-        var errno = _faults.Meet(point, guest, device, this);
+        var errno = _faults.Meet(point, guest, device, register, this);
         if (errno == FaultPoints.Death) Kill();
         ThrowIfKilled();
         return errno;

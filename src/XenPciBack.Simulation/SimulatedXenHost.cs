@@ -22,11 +22,19 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     private readonly ConcurrentDictionary<DomainId, SimulatedGuest> _guests = new();
     private int _lastDomain;
 
-    private SimulatedXenHost(EmbeddedXenStored xenStored, XenStoreClient toolstackStore, TimeSpan? toolstackPatience)
+    private SimulatedXenHost(
+        EmbeddedXenStored xenStored, XenStoreClient toolstackStore, TimeSpan? toolstackPatience, TimeProvider clock)
     {
-        (XenStored, _toolstackStore, Toolstack) = (xenStored, toolstackStore, new SimulatedToolstack(toolstackStore, toolstackPatience) { Ended = () => Guests.Where(guest => guest.HasEnded).Select(guest => guest.Id) });
+        (XenStored, _toolstackStore, Clock) = (xenStored, toolstackStore, clock);
+        Toolstack = new SimulatedToolstack(toolstackStore, toolstackPatience, clock)
+        {
+            Ended = () => Guests.Where(guest => guest.HasEnded).Select(guest => guest.Id),
+        };
         XenStored.Refusing = path => Faults.Meet(FaultPoint.StoreReply, GuestOf(path)) is not 0 and var errno ? Errnos.Name(errno) : null;
     }
+
+    /// <summary>By which daemons, toolstack and guests wait.</summary>
+    public TimeProvider Clock { get; }
 
     public EmbeddedXenStored XenStored { get; }
     public SimulatedToolstack Toolstack { get; }
@@ -48,20 +56,20 @@ public sealed class SimulatedXenHost : IAsyncDisposable
 
     public IReadOnlyCollection<SimulatedGuest> Guests => [.. _guests.Values.OrderBy(g => g.Id.Value)];
 
-    /// <summary>What dom0 still holds of any guest: mapped pages, bound ports, open functions and mapped PIRQs. "nothing" when a backend has let go of all.</summary>
-    public string HeldByDom0 =>
-        (Grants.Mapped, Ports.Bound, Pci.OpenFunctions, Pirqs.Mapped) is var (pages, ports, functions, pirqs) && pages + ports + functions + pirqs == 0
-            ? "nothing"
-            : $"{pages} pages, {ports} ports, {functions} functions, {pirqs} PIRQs";
+    /// <summary>What dom0 holds of guests now.</summary>
+    public Held HeldByDom0 => new(Grants.Mapped, Ports.Bound, Pci.OpenFunctions, Pirqs.Mapped);
 
     /// <param name="socketPath">Where its xenstored listens; at most about 100 bytes.</param>
     /// <param name="toolstackPatience">How long the toolstack waits for a backend to be Connected before each step of a hot-plug: 10 s as in libxl.</param>
-    public static async Task<SimulatedXenHost> StartAsync(string socketPath, TimeSpan? toolstackPatience = null)
+    /// <param name="clock">By which daemons, toolstack and guests wait; null: this machine's.</param>
+    public static async Task<SimulatedXenHost> StartAsync(
+        string socketPath, TimeSpan? toolstackPatience = null, TimeProvider? clock = null)
     {
         var xenStored = EmbeddedXenStored.Start(socketPath);
         try
         {
-            return new SimulatedXenHost(xenStored, await XenStoreClient.ConnectAsync(xenStored.Endpoint).ConfigureAwait(false), toolstackPatience);
+            var store = await XenStoreClient.ConnectAsync(xenStored.Endpoint).ConfigureAwait(false);
+            return new SimulatedXenHost(xenStored, store, toolstackPatience, clock ?? TimeProvider.System);
         }
         catch
         {
@@ -85,6 +93,7 @@ public sealed class SimulatedXenHost : IAsyncDisposable
             Toolstack = Toolstack,
             DeviceRecords = DeviceRecords.OfOneDaemon(killed.Token),
             LastingRecords = LastingRecords,
+            Clock = Clock,
         };
         return new DaemonProcess(parts, Faults, killed);
     }
@@ -99,7 +108,10 @@ public sealed class SimulatedXenHost : IAsyncDisposable
         await Toolstack.CreateDomainAsync(id, name).ConfigureAwait(false);
         foreach (var device in devices) await Toolstack.AddAtCreationAsync(id, device, deviceOptions).ConfigureAwait(false);
         var store = await XenStored.ConnectAsDomain(id.Value).ConfigureAwait(false);
-        return _guests[id] = new SimulatedGuest(id, name, await SimulatedFrontend.StartAsync(id, store, Grants, Ports, frontend).ConfigureAwait(false));
+        var options = frontend ?? new FrontendOptions();
+        if (options.Clock is null) options = options with { Clock = Clock };
+        var driver = await SimulatedFrontend.StartAsync(id, store, Grants, Ports, options).ConfigureAwait(false);
+        return _guests[id] = new SimulatedGuest(id, name, driver);
     }
 
     /// <summary><c>xl destroy</c>: devices detached while the guest still runs, then the domain ends and its nodes are removed.</summary>

@@ -49,9 +49,9 @@ public class AerTests : BackendTest
         var guest = await ConnectedGuestAsync("web", nic, Sata);
         Xen.Aer.Inject(nic, AerSeverity.Fatal, MalformedTlp);
         await EventuallyAsync(1, () => Xen.Pci[nic].Resets);
-        await EventuallyAsync("0 pages, 0 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Functions: 1), () => Xen.HeldByDom0);
         await Xen.DestroyGuestAsync(guest);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
     }
 
     [Fact]
@@ -60,7 +60,7 @@ public class AerTests : BackendTest
         await RestartBackendAsync(Settings with { HotPlugPatience = TimeSpan.FromHours(1) });
         await ConnectedGuestAsync("web", Nic, Sata);
         Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         await EventuallyAsync(0, () => Xen.Guests.Count);
     }
 
@@ -69,7 +69,7 @@ public class AerTests : BackendTest
     {
         await ConnectedGuestAsync("web", Nic);
         Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         await EventuallyAsync(0, () => Xen.Guests.Count);
         await RestartBackendAsync(Settings);
 
@@ -149,7 +149,7 @@ public class AerTests : BackendTest
         var guest = await ConnectedGuestAsync("web", Nic, Edu);
         Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
         Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
-        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 1, Ports: 1, Functions: 1), () => Xen.HeldByDom0);
         await EventuallyAsync($"{Edu}", async () => string.Join(' ', await Xen.Toolstack.DevicesAsync(guest.Id)));
         Assert.False(guest.IsCrashed);
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 1 << 3, 0, 4));
@@ -193,7 +193,7 @@ public class AerTests : BackendTest
         await ConnectedGuestAsync("web", cards);
         Xen.Aer.Inject(port, AerSeverity.Fatal, MalformedTlp);
         await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         Assert.Equal(cards, Quarantine.Devices.Select(quarantined => quarantined.Device));
         await killed.ExpectNoMsgAsync(TimeSpan.FromMilliseconds(100));
     }
@@ -277,7 +277,7 @@ public class AerTests : BackendTest
             Xen.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
             Assert.NotNull((await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Fault);
             Assert.False(guest.IsCrashed);
-            await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+            await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
             await Xen.DestroyGuestAsync(guest);
             await EventuallyAsync(true, () => Quarantine.Clear(Nic));
         }
@@ -318,7 +318,7 @@ public class AerTests : BackendTest
         await EventuallyAsync(true, () => guest.IsCrashed);
         letGo.Set();
         await Xen.DestroyGuestAsync(guest);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
     }
 
     [Fact]
@@ -365,7 +365,7 @@ public class AerTests : BackendTest
         for (var i = 0; i < 1000; i++) Xen.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
         await killed.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience);
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(bystander, 0, 0, 4));
-        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 1, Ports: 1, Functions: 1), () => Xen.HeldByDom0);
         await killed.ExpectNoMsgAsync(TimeSpan.FromMilliseconds(100));
     }
 }

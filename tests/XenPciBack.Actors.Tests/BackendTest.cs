@@ -64,7 +64,7 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
         Xen.Pci.Plug(Intel82574.At(Nic));
         Xen.Pci.Plug(Ich9.Sata(Sata));
         Xen.Pci.Plug(Ich9.Smbus(Smbus));
-        Xen.Pci.Plug(Simulation.Pci.Devices.Edu.At(Edu));
+        Xen.Pci.Plug(QemuEdu.At(Edu));
         Store = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
         await StartBackendAsync();
     }
@@ -143,7 +143,7 @@ public abstract class BackendTest(string? akka = null) : TestKit(ConfigurationFa
         var quarantine = new Quarantine(process.Host.LastingRecords);
         var client = await XenStoreClient.ConnectAsync(Xen.XenStored.Endpoint);
         process.Killed.Register(() => _ = client.DisposeAsync().AsTask());
-        var (number, meters) = (++_daemons, new BackendMeters());
+        var (number, meters) = (++_daemons, new BackendMeters(process.Host.Clock));
         var status = Sys.StartHostStatus(client, process.Host, quarantine, meters, "dom0", $"host-status-{number}");
         var backend = Sys.StartPciBackend(client, change?.Invoke(process.Host) ?? process.Host, quarantine, settings ?? Settings, standsBy, number == 1 ? "pci-backend" : $"pci-backend-{number}", meters);
         return (process, client, backend, quarantine, status, meters);

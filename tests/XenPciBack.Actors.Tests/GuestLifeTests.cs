@@ -3,6 +3,7 @@ using XenPciBack.Protocol;
 using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Guests;
 using XenPciBack.Simulation.Toolstack;
+using XenPciBack.Simulation;
 
 namespace XenPciBack.Actors.Tests;
 
@@ -58,7 +59,7 @@ public class GuestLifeTests : BackendTest
         var stays = await ConnectedGuestAsync("lab", Edu);
         await Xen.DestroyGuestAsync(gone);
 
-        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 1, Ports: 1, Functions: 1), () => Xen.HeldByDom0);
         Assert.Null(await Store.ListAsync(BackendOf(gone)));
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(stays, 0, 0, 4));
     }
@@ -70,7 +71,7 @@ public class GuestLifeTests : BackendTest
         await Xen.CrashGuestAsync(guest);
         await Store.RemoveAsync(BackendOf(guest).Parent);
         await Xen.Toolstack.RemoveDomainAsync(guest.Id);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
     }
 
     [Fact]
@@ -80,7 +81,7 @@ public class GuestLifeTests : BackendTest
         await Xen.CrashGuestAsync(guest);
         await Xen.Toolstack.RemoveDevicesAsync(guest.Id);
         Assert.Null(await Store.ListAsync(BackendOf(guest)));
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
     }
 
     [Fact]
@@ -91,7 +92,7 @@ public class GuestLifeTests : BackendTest
         await Xen.ShutDownGuestAsync(guest);
         // libxl leaves it where its patience has passed.
         Assert.False(await Store.ExistsAsync(BackendOf(guest)));
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
     }
 
     [Fact]
@@ -124,7 +125,7 @@ public class GuestLifeTests : BackendTest
         await EventuallyAsync("5", () => ReadAsync(guest, "state"));
         await Xen.CrashGuestAsync(guest);
         await Xen.Toolstack.RemoveDomainAsync(guest.Id);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         Assert.NotNull(await ReadAsync(guest, "state"));
 
         Xen.XenStored.ReleaseDomain(guest.Id.Value);
@@ -151,7 +152,7 @@ public class GuestLifeTests : BackendTest
             var guest = await ConnectedGuestAsync($"web{i}", Nic);
             await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x04, 2, 0x0546);
             await Xen.DestroyGuestAsync(guest);
-            await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+            await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         }
         Assert.Equal(0x10D3_8086u, Xen.Pci[Nic].Read(0, 4));
     }
@@ -165,7 +166,7 @@ public class GuestLifeTests : BackendTest
         await Xen.Toolstack.DetachAsync(guest.Id, Nic);
         await guest.Frontend.WaitUntilAsync(f => f.Devices.Length == 1, Soon());
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 0x08, 0, 4));
-        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 1, Ports: 1, Functions: 1), () => Xen.HeldByDom0);
     }
 
     [Fact]
@@ -175,13 +176,13 @@ public class GuestLifeTests : BackendTest
         await guest.Frontend.WriteConfigAsync(0, 0, 0, 0x0C, 1, 0x08);
         await EventuallyAsync("4", () => ReadAsync(guest, "state"));
         await StopBackendAsync();
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         Assert.Equal(0, Xen.Pci[Edu].Resets + Xen.Pci[Nic].Resets);
 
         var changes = 0;
         await using var watch = await Store.WatchAsync(BackendOf(guest), () => Interlocked.Increment(ref changes));
         await StartBackendAsync();
-        await EventuallyAsync("1 pages, 1 ports, 2 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 1, Ports: 1, Functions: 2), () => Xen.HeldByDom0);
 
         Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 0x08, 0, 4));
         Assert.Equal(0x08u, await ReadConfigAsync(guest, 0, 0x0C, 1));

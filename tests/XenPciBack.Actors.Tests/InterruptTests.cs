@@ -1,4 +1,5 @@
 using XenPciBack.Simulation.Faults;
+using XenPciBack.Simulation;
 
 namespace XenPciBack.Actors.Tests;
 
@@ -61,7 +62,7 @@ public class InterruptTests : BackendTest
         await TurnOnMemoryAsync(guest);
         await EnableMsixAsync(guest, 0, 1, 2);
         await Xen.DestroyGuestAsync(guest);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         Assert.Equal(0u, Xen.Pci[Nic].Read(0xA2, 2) & 0x8000);
     }
 }

@@ -64,7 +64,7 @@ public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
         output.WriteLine($"the guest that waited longest at a kill, from one answer to the next: {InWords(waitedWithStandby)} with a standby, {InWords(waitedAlone)} without");
         Assert.All(workers, worker => Assert.Equal(0, worker.Guest.Frontend.UnansweredRequests));
         foreach (var worker in workers) await Xen.DestroyGuestAsync(worker.Guest);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         await EventuallyAsync(0, () => Xen.DeviceRecords.Count);
     }
 

@@ -198,7 +198,7 @@ public class RecoveryTests : BackendTest
         Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
         await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
         await Xen.ShutDownGuestAsync(guest);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         Assert.False(guest.IsCrashed);
     }
 

@@ -1,4 +1,5 @@
 using XenPciBack.Simulation.Guests;
+using XenPciBack.Simulation;
 
 namespace XenPciBack.Actors.Tests;
 
@@ -35,11 +36,11 @@ public class StandbyTests : BackendTest
         var started = await Xen.CreateGuestAsync("lab", [Edu], new FrontendOptions { IsSilent = true });
         await EventuallyAsync("3", () => ReadAsync(started, "state"));
         await StartStandbyAsync();
-        Assert.StartsWith("1 pages, 1 ports, ", Xen.HeldByDom0, StringComparison.Ordinal);
+        Assert.Equal((1, 1), (Xen.HeldByDom0.Pages, Xen.HeldByDom0.Ports));
         Xen.Aer.Inject(Nic, Protocol.Aer.AerSeverity.Correctable, 1);
         await EventuallyAsync(1, () => Xen.Aer.Watchers);
         await Xen.DestroyGuestAsync(guest);
-        await EventuallyAsync("0 pages, 0 ports, 2 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Functions: 2), () => Xen.HeldByDom0);
         Assert.Equal("3", await ReadAsync(started, "state"));
     }
 
@@ -53,7 +54,7 @@ public class StandbyTests : BackendTest
         await EventuallyAsync(2, () => changed.Frontend.Devices.Length);
         var created = await ConnectedGuestAsync("created", Edu);
         // Nic and Smbus by both daemons, and Edu.
-        await EventuallyAsync("2 pages, 2 ports, 6 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 2, Ports: 2, Functions: 6), () => Xen.HeldByDom0);
 
         Process.Kill();
         await LetTakeOverAsync(standby);
@@ -85,7 +86,7 @@ public class StandbyTests : BackendTest
         await guest.Frontend.WaitUntilConnectedAsync(Soon());
         Assert.Equal(NicIds, await ReadConfigAsync(guest, 0, 0, 4));
         await Xen.DestroyGuestAsync(guest);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         await EventuallyAsync(0, () => Xen.DeviceRecords.Count);
     }
 }

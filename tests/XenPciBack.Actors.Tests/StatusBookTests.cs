@@ -60,7 +60,7 @@ public class StatusBookTests
     [InlineData(1u << 14, "Completion Timeout"), InlineData(1u << 14 | 1u << 20, "several"), InlineData(0u, "unknown")]
     public void An_error_is_counted_under_the_name_of_its_bit_and_any_other_under_one_of_two(uint status, string name)
     {
-        using var meters = new BackendMeters();
+        using var meters = new BackendMeters(TimeProvider.System);
         meters.Met(new AerError(Nic, AerSeverity.NonFatal, status, [], AerSource.Trace));
         Assert.Equal(name, Assert.Single(meters.Errors).Key.Status);
     }
@@ -98,7 +98,7 @@ public class StatusBookTests
     [Fact]
     public void Rate_and_latency_are_those_of_the_last_seconds()
     {
-        using var meters = new BackendMeters();
+        using var meters = new BackendMeters(TimeProvider.System);
         var guest = meters.Serve(new DomainId(1));
         var book = new StatusBook(meters, "dom0", "1", "4.17", Start);
         book.Change(new BackendEvents.GuestChanged(new DomainId(1), XenbusState.Connected, []));

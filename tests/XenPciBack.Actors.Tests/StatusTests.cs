@@ -208,7 +208,7 @@ public class StatusTests() : BackendTest(Quiet + "\nakka.actor.telemetry.enabled
         var quarantine = new Quarantine(new ReadRecords(records, () => Interlocked.Increment(ref reads)));
         var probe = CreateTestProbe();
         Sys.EventStream.Subscribe(probe, typeof(HostStatus));
-        var keeper = Sys.ActorOf(StatusActor.Props(new BackendMeters(), quarantine, "quiet", "4.20"));
+        var keeper = Sys.ActorOf(StatusActor.Props(TimeProvider.System, new BackendMeters(TimeProvider.System), quarantine, "quiet", "4.20"));
         async Task<HostStatus> PublishedAsync(Predicate<HostStatus> isIt) => (HostStatus)await probe.FishForMessageAsync(message => message is HostStatus { Host: "quiet" } status && isIt(status), Patience);
 
         var first = await PublishedAsync(_ => true);

@@ -140,7 +140,7 @@ public class SupervisionTests : BackendTest
         await scene.DisposeAsync();
         await Xen.DestroyGuestAsync(scene.Guest);
         await others.ExpectNoLossAsync();
-        await EventuallyAsync("2 pages, 2 ports, 2 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 2, Ports: 2, Functions: 2), () => Xen.HeldByDom0);
         await EventuallyAsync(true, async () => await Store.ListAsync(BackendOf(scene.Guest).Parent) is null);
         Quarantine.Clear(Card);
         Xen.Pci[Card].IsPresent = true;

@@ -17,7 +17,7 @@ public class XenStoreLossTests() : BackendTest("akka { loglevel = ERROR, stdout-
         var guest = await ConnectedGuestAsync("web", Nic);
         await WhenLoggedAsync(ServedOn, () => Xen.RestartXenStoredAsync(keepState: false));
         Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
-        Assert.Equal("1 pages, 1 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Pages: 1, Ports: 1, Functions: 1), Xen.HeldByDom0);
     }
 
     [Fact]
@@ -26,7 +26,7 @@ public class XenStoreLossTests() : BackendTest("akka { loglevel = ERROR, stdout-
         var guest = await ConnectedGuestAsync("web", Nic);
         await WhenLoggedAsync(ServedOn, () => Xen.RestartXenStoredAsync(keepState: false));
         await Xen.CrashGuestAsync(guest);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         await EventuallyAsync(0, () => Xen.DeviceRecords.Count);
     }
 
@@ -72,6 +72,6 @@ public class XenStoreLossTests() : BackendTest("akka { loglevel = ERROR, stdout-
             else if (restart % 10 == 5) await comes!.Frontend.WaitUntilConnectedAsync(Soon());
         }
         Assert.Equal(0x10D3_8086u, await ReadConfigAsync(stays, 0, 0, 4));
-        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 1, Ports: 1, Functions: 1), () => Xen.HeldByDom0);
     }
 }

@@ -101,7 +101,7 @@ static double Median(double[] values) => values.Order().ElementAt(values.Length 
 // All that the data plane does for its instruments.
 static double Counting()
 {
-    var meter = new GuestMeter(new DomainId(1));
+    var meter = new GuestMeter(new DomainId(1), TimeProvider.System);
     var rounds = new double[5];
     for (var round = 0; round < rounds.Length; round++)
     {

@@ -46,7 +46,7 @@ public sealed class DrainTests : IAsyncLifetime
     private async Task UntilNothingIsHeldAsync()
     {
         using var limit = new CancellationTokenSource(Patience);
-        while (_xen.HeldByDom0 != "nothing") await Task.Delay(10, limit.Token);
+        while (_xen.HeldByDom0 != Held.Nothing) await Task.Delay(10, limit.Token);
     }
 
     private Drain Drain(IToolstack? toolstack = null) => new(_client, toolstack is null ? _host : _host with { Toolstack = toolstack }, DomainId.Zero, () => _next);

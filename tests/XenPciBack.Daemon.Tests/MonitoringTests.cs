@@ -87,7 +87,7 @@ public partial class MonitoringTests
                 if (instrument.Meter.Name == "XenPciBack") names.UnionWith(MetricNamesOf(instrument));
             },
         };
-        using var meters = new BackendMeters();
+        using var meters = new BackendMeters(TimeProvider.System);
         meters.Show();
         listener.Start();
         return names;

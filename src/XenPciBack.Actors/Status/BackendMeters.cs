@@ -10,7 +10,8 @@ namespace XenPciBack.Actors.Status;
 /// Everything that one backend counts, in plain numbers; after <see cref="Show"/> there are instruments to read them by. What is counted of a guest is gone when the guest is.
 /// Thread-safe.
 /// </summary>
-public sealed class BackendMeters : IDisposable
+/// <param name="clock">By which it is noted since when a guest is served.</param>
+public sealed class BackendMeters(TimeProvider clock) : IDisposable
 {
     private readonly ConcurrentDictionary<DomainId, GuestMeter> _guests = new();
     private readonly ConcurrentDictionary<(HostBdf Device, AerSeverity Severity, string Status), long> _errors = new();
@@ -53,7 +54,7 @@ public sealed class BackendMeters : IDisposable
     internal GuestMeter? Find(DomainId guest) => _guests.GetValueOrDefault(guest);
 
     /// <summary>A guest whose actor has failed goes on counting with the next one.</summary>
-    internal GuestMeter Serve(DomainId guest) => _guests.GetOrAdd(guest, domain => new GuestMeter(domain));
+    internal GuestMeter Serve(DomainId guest) => _guests.GetOrAdd(guest, domain => new GuestMeter(domain, clock));
 
     internal void Drop(DomainId guest)
     {

@@ -11,7 +11,7 @@ namespace XenPciBack.Actors.Status;
 /// Counts what one guest does, as long as it is served and whichever actor serves it. The data plane adds to plain numbers that only it writes;
 /// whoever reads them may see one a moment late, and costs the data plane nothing.
 /// </summary>
-internal sealed class GuestMeter(DomainId domain)
+internal sealed class GuestMeter(DomainId domain, TimeProvider clock)
 {
     // Replaced as a whole, so that readers need no lock.
     private Dictionary<HostBdf, DeviceMeter> _devices = [];
@@ -28,7 +28,7 @@ internal sealed class GuestMeter(DomainId domain)
 
     public DomainId Domain => domain;
 
-    public DateTimeOffset Since { get; } = TimeProvider.System.GetUtcNow();
+    public DateTimeOffset Since { get; } = clock.GetUtcNow();
 
     public IReadOnlyCollection<DeviceMeter> Devices => Volatile.Read(ref _devices).Values;
 

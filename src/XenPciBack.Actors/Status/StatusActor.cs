@@ -18,6 +18,7 @@ internal sealed class StatusActor : ReceiveActor, IWithTimers
         typeof(BackendEvents.GuestMisbehaved), typeof(IActorTelemetryEvent),
     ];
 
+    private readonly TimeProvider _clock;
     private readonly BackendMeters _meters;
     private readonly Quarantine _quarantine;
     private readonly StatusBook _status;
@@ -36,9 +37,10 @@ internal sealed class StatusActor : ReceiveActor, IWithTimers
     /// <param name="Devices">null: the record could not be read.</param>
     private sealed record QuarantineRead((long Changes, int Beginnings) At, IReadOnlyList<QuarantinedDevice>? Devices);
 
-    public StatusActor(BackendMeters meters, Quarantine quarantine, StatusBook status, IncidentBook incidents)
+    public StatusActor(
+        TimeProvider clock, BackendMeters meters, Quarantine quarantine, StatusBook status, IncidentBook incidents)
     {
-        (_meters, _quarantine, _status, _incidents) = (meters, quarantine, status, incidents);
+        (_clock, _meters, _quarantine, _status, _incidents) = (clock, meters, quarantine, status, incidents);
         Receive<Tick>(_ => OnTick());
         Receive<GetStatus>(_ => Sender.Tell(_status.Write(Now)));
         Receive<GetIncidents>(get => Sender.Tell(new Incidents(_incidents.After(get.After))));
@@ -53,15 +55,16 @@ internal sealed class StatusActor : ReceiveActor, IWithTimers
 
     public ITimerScheduler Timers { get; set; } = null!;
 
-    private static DateTimeOffset Now => TimeProvider.System.GetUtcNow();
+    private DateTimeOffset Now => _clock.GetUtcNow();
 
     /// <param name="hostName">How the host is called.</param>
     /// <param name="xen">The hypervisor's version.</param>
-    public static Props Props(BackendMeters meters, Quarantine quarantine, string hostName, string xen)
+    public static Props Props(
+        TimeProvider clock, BackendMeters meters, Quarantine quarantine, string hostName, string xen)
     {
         var version = typeof(StatusActor).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
-        var (status, incidents) = (new StatusBook(meters, hostName, version, xen, Now), new IncidentBook());
-        return Akka.Actor.Props.Create(() => new StatusActor(meters, quarantine, status, incidents));
+        var (status, incidents) = (new StatusBook(meters, hostName, version, xen, clock.GetUtcNow()), new IncidentBook());
+        return Akka.Actor.Props.Create(() => new StatusActor(clock, meters, quarantine, status, incidents));
     }
 
     protected override void PreStart()

@@ -136,7 +136,7 @@ internal static class DemoCommand
         }
 
         foreach (var guest in xen.Guests) await xen.DestroyGuestAsync(guest);
-        if (!await ComesTrueAsync(() => xen.HeldByDom0 == "nothing", CancellationToken.None)) return Fail([$"the backend still holds {xen.HeldByDom0} of guests that are gone"]);
+        if (!await ComesTrueAsync(() => xen.HeldByDom0 == Held.Nothing, CancellationToken.None)) return Fail([$"the backend still holds {xen.HeldByDom0} of guests that are gone"]);
         Console.WriteLine("Every guest is gone; every page, port and device was released.");
         return ExitCode.Success;
     }

@@ -30,7 +30,7 @@ internal static class DemoHost
         host.Pci.Plug(Nvme.At(Disk));
         host.Pci.Plug(Ich9.Sata(Sata));
         host.Pci.Plug(Ich9.Smbus(Smbus));
-        host.Pci.Plug(Simulation.Pci.Devices.Edu.At(Edu));
+        host.Pci.Plug(QemuEdu.At(Edu));
         host.Pci.Plug(RedHatPciBridge.At(Bridge));
         return host;
     }

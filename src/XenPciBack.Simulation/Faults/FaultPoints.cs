@@ -6,10 +6,10 @@ namespace XenPciBack.Simulation.Faults;
 /// <summary>The calls of a backend to its host that can be made to fail. In brackets: by what a fault can be confined.</summary>
 public enum FaultPoint
 {
-    /// <summary>A read of config space (device).</summary>
+    /// <summary>A read of config space (device, register).</summary>
     ConfigRead,
 
-    /// <summary>A write to config space (device).</summary>
+    /// <summary>A write to config space (device, register).</summary>
     ConfigWrite,
 
     /// <summary>Opening a function for a guest (device).</summary>
@@ -26,6 +26,12 @@ public enum FaultPoint
 
     /// <summary>Sending an event (guest).</summary>
     Notify,
+
+    /// <summary>An event has been sent, and the backend has done nothing else yet (guest).</summary>
+    Notified,
+
+    /// <summary>An event reaches the backend (guest).</summary>
+    Event,
 
     /// <summary>Unmasking a port (guest).</summary>
     Unmask,
@@ -72,6 +78,12 @@ public enum FaultKind
 
     /// <summary>The process is killed before the call is made.</summary>
     Death,
+
+    /// <summary>It says that it has succeeded and does nothing: a config write, a notification or an event.</summary>
+    Lost,
+
+    /// <summary>Nothing fails: see <see cref="FaultPoints.Watch"/>.</summary>
+    None,
 }
 
 /// <summary>A fault that has been armed. Disposing disarms it; a call that stalls comes back.</summary>
@@ -96,6 +108,12 @@ public sealed class ArmedFault : IDisposable
     /// <summary>The daemon whose calls are meant; null: any.</summary>
     public DaemonProcess? Process { get; init; }
 
+    /// <summary>The offset at which a config access is meant; null: any.</summary>
+    public int? Register { get; init; }
+
+    /// <summary>What runs before a call that is watched.</summary>
+    public Action? OnCall { get; init; }
+
     /// <summary>The first call that fails, counted from 1.</summary>
     public int Nth { get; init; } = 1;
 
@@ -117,15 +135,16 @@ public sealed class ArmedFault : IDisposable
         _over.Set();
     }
 
-    internal bool Concerns(FaultPoint point, DomainId? guest, HostBdf? device, DaemonProcess? process) =>
-        point == Point && (Guest is null || Guest == guest) && (Device is null || Device == device) && (Process is null || Process == process);
+    internal bool Concerns(FaultPoint point, DomainId? guest, HostBdf? device, int? register, DaemonProcess? process) =>
+        point == Point && (Guest is null || Guest == guest) && (Device is null || Device == device)
+        && (Register is null || Register == register) && (Process is null || Process == process);
 
     /// <returns>0: the call goes on.</returns>
     internal int Meet()
     {
         var call = Interlocked.Increment(ref _met);
-        if (call < Nth || call >= Nth + Times) return 0;
-        if (call == Nth + Times - 1) _points.Disarm(this);
+        if (call < Nth || call >= (long)Nth + Times) return 0;
+        if (call == (long)Nth + Times - 1) _points.Disarm(this);
         Interlocked.Increment(ref _struck);
         switch (Kind)
         {
@@ -136,6 +155,11 @@ public sealed class ArmedFault : IDisposable
                 return 0;
             case FaultKind.Death:
                 return FaultPoints.Death;
+            case FaultKind.Lost:
+                return FaultPoints.Lost;
+            case FaultKind.None:
+                OnCall?.Invoke();
+                return 0;
             default:
                 return Errno;
         }
@@ -151,6 +175,9 @@ public sealed class FaultPoints
     /// <summary>What <see cref="Meet"/> returns for <see cref="FaultKind.Death"/>.</summary>
     internal const int Death = -1;
 
+    /// <summary>The same for <see cref="FaultKind.Lost"/>.</summary>
+    internal const int Lost = -2;
+
     private ImmutableArray<ArmedFault> _armed = [];
 
     /// <summary>Lets calls fail from now on.</summary>
@@ -159,10 +186,28 @@ public sealed class FaultPoints
     /// <param name="errno">What an error says.</param>
     /// <param name="duration">How long a stall lasts at most; a minute, unless said.</param>
     /// <param name="process">The daemon that is meant; null: any.</param>
-    public ArmedFault Arm(FaultPoint point, FaultKind kind = FaultKind.Error, DomainId? guest = null, HostBdf? device = null, int nth = 1, int times = 1, int errno = Errnos.EIO, TimeSpan? duration = null,
-        DaemonProcess? process = null)
+    /// <param name="register">The offset that is meant; null: any.</param>
+    public ArmedFault Arm(
+        FaultPoint point, FaultKind kind = FaultKind.Error, DomainId? guest = null, HostBdf? device = null, int nth = 1,
+        int times = 1, int errno = Errnos.EIO, TimeSpan? duration = null, DaemonProcess? process = null, int? register = null) =>
+        Add(new ArmedFault(this)
+        {
+            Point = point, Kind = kind, Guest = guest, Device = device, Register = register, Process = process,
+            Nth = nth, Times = times, Errno = errno, Duration = duration ?? TimeSpan.FromMinutes(1),
+        });
+
+    /// <summary>Counts the calls from now on, as <see cref="ArmedFault.Struck"/>; none fails.</summary>
+    /// <param name="onCall">What runs before each of them, on the thread that makes the call.</param>
+    public ArmedFault Watch(
+        FaultPoint point, DomainId? guest = null, HostBdf? device = null, int? register = null, Action? onCall = null) =>
+        Add(new ArmedFault(this)
+        {
+            Point = point, Kind = FaultKind.None, Guest = guest, Device = device, Register = register,
+            Times = int.MaxValue, OnCall = onCall,
+        });
+
+    private ArmedFault Add(ArmedFault fault)
     {
-        var fault = new ArmedFault(this) { Point = point, Kind = kind, Guest = guest, Device = device, Nth = nth, Times = times, Errno = errno, Duration = duration ?? TimeSpan.FromMinutes(1), Process = process };
         ImmutableInterlocked.Update(ref _armed, armed => armed.Add(fault));
         return fault;
     }
@@ -172,10 +217,11 @@ public sealed class FaultPoints
     /// <summary>A call is about to be made.</summary>
     /// <returns>0: it goes on; else the errno with which it fails.</returns>
     /// <exception cref="InjectedBugException">It fails like that.</exception>
-    internal int Meet(FaultPoint point, DomainId? guest = null, HostBdf? device = null, DaemonProcess? process = null)
+    internal int Meet(
+        FaultPoint point, DomainId? guest = null, HostBdf? device = null, int? register = null, DaemonProcess? process = null)
     {
         foreach (var fault in _armed)
-            if (fault.Concerns(point, guest, device, process) && fault.Meet() is not 0 and var errno)
+            if (fault.Concerns(point, guest, device, register, process) && fault.Meet() is not 0 and var errno)
                 return errno;
         return 0;
     }

@@ -40,7 +40,12 @@ internal static class FaultyPorts
         public IEventChannel Bind(DomainId domain, RemotePort remotePort, Action onEvent)
         {
             if (process.Meet(FaultPoint.PortBind, domain) is not 0 and var errno) throw new HostCallException("xenevtchn_bind_interdomain", $"port {remotePort} of domain {domain}", errno);
-            using (process.Alive()) return new EventChannel(channels.Bind(domain, remotePort, onEvent), domain, process);
+            void OnEvent()
+            {
+                if (process.Meet(FaultPoint.Event, domain) == 0) onEvent();
+            }
+            using (process.Alive())
+                return new EventChannel(channels.Bind(domain, remotePort, OnEvent), domain, process);
         }
 
         public Task ComeRoundAsync() => channels.ComeRoundAsync();
@@ -54,8 +59,11 @@ internal static class FaultyPorts
 
         public void Notify()
         {
-            if (process.Meet(FaultPoint.Notify, guest) is not 0 and var errno) throw new HostCallException("xenevtchn_notify", $"local port {Port}", errno);
+            var errno = process.Meet(FaultPoint.Notify, guest);
+            if (errno == FaultPoints.Lost) return;
+            if (errno != 0) throw new HostCallException("xenevtchn_notify", $"local port {Port}", errno);
             using (process.Alive()) channel.Notify();
+            process.Meet(FaultPoint.Notified, guest);
         }
 
         public void Unmask()
@@ -151,13 +159,16 @@ internal static class FaultyPorts
         public PciOpError Read(int offset, int size, out uint value)
         {
             value = uint.MaxValue;
-            if (_process.Meet(FaultPoint.ConfigRead, device: Facts.Bdf) is not 0 and var errno) return (PciOpError)(-errno);
+            if (_process.Meet(FaultPoint.ConfigRead, device: Facts.Bdf, register: offset) is not 0 and var errno)
+                return (PciOpError)(-errno);
             using (_process.Alive()) return _function.Read(offset, size, out value);
         }
 
         public PciOpError Write(int offset, int size, uint value)
         {
-            if (_process.Meet(FaultPoint.ConfigWrite, device: Facts.Bdf) is not 0 and var errno) return (PciOpError)(-errno);
+            var errno = _process.Meet(FaultPoint.ConfigWrite, device: Facts.Bdf, register: offset);
+            if (errno == FaultPoints.Lost) return PciOpError.Success;
+            if (errno != 0) return (PciOpError)(-errno);
             using (_process.Alive()) return _function.Write(offset, size, value);
         }
 

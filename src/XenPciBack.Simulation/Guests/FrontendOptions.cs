@@ -41,5 +41,6 @@ public sealed record FrontendOptions
     /// <summary>The longest single wait for an event while a request is out: 3 s in Linux. The clock is looked at after it.</summary>
     public TimeSpan PollTimeout { get; init; } = TimeSpan.FromSeconds(3);
 
-    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+    /// <summary>By which it waits; null: the host's.</summary>
+    public TimeProvider? Clock { get; init; }
 }

@@ -26,14 +26,14 @@ public sealed partial class SimulatedFrontend
         await _requestLock.WaitAsync(_stopping.Token).ConfigureAwait(false);
         try
         {
-            var posted = _options.TimeProvider.GetTimestamp();
+            var posted = _clock.GetTimestamp();
             _page.Post(request);
             _port.Notify();
             while (_page.IsRequestActive)
             {
                 await WaitForEventAsync().ConfigureAwait(false);
                 // The clock comes before the flag: an answer that arrives after the deadline is not taken any more.
-                if (_options.TimeProvider.GetElapsedTime(posted) <= _options.RequestTimeout) continue;
+                if (_clock.GetElapsedTime(posted) <= _options.RequestTimeout) continue;
                 _page.Withdraw();
                 UnansweredRequests++;
                 return new FrontendAnswer(DeviceNotFound, 0, [], TimedOut: true);
@@ -50,7 +50,7 @@ public sealed partial class SimulatedFrontend
     private async Task WaitForEventAsync()
     {
         if (_event.Reader.TryRead(out _)) return;
-        using var poll = new CancellationTokenSource(_options.PollTimeout, _options.TimeProvider);
+        using var poll = new CancellationTokenSource(_options.PollTimeout, _clock);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(poll.Token, _stopping.Token);
         try
         {

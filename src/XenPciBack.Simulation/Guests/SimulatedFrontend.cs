@@ -24,6 +24,7 @@ public sealed partial class SimulatedFrontend : IAsyncDisposable
 
     private readonly XenStoreClient _store;
     private readonly FrontendOptions _options;
+    private readonly TimeProvider _clock;
     private readonly XenStorePath _home;
     private readonly XenStorePath _directory;
     private readonly FrontendPage _page;
@@ -37,6 +38,7 @@ public sealed partial class SimulatedFrontend : IAsyncDisposable
     private SimulatedFrontend(DomainId domain, XenStoreClient store, GuestGrants grants, GuestPorts ports, FrontendOptions options)
     {
         (Domain, _store, _grants, _options) = (domain, store, grants, options);
+        _clock = options.Clock ?? TimeProvider.System;
         _home = XenStorePath.Root / "local/domain" / domain.Value;
         _directory = _home / "device/pci/0";
         Page = new GuestPage();

@@ -13,7 +13,9 @@ namespace XenPciBack.Simulation.Toolstack;
 /// <remarks>Source: Xen 4.17 tools/libs/light/libxl_pci.c and libxl_device.c; PCI backends are in dom0 with devid 0.</remarks>
 /// <param name="store">A connection that acts as dom0. Not disposed here.</param>
 /// <param name="backendPatience">How long a change waits for the backend to be Connected; libxl: 100 times 100 ms.</param>
-public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPatience = null) : IToolstack
+/// <param name="clock">By which it waits; null: this machine's.</param>
+public sealed class SimulatedToolstack(
+    XenStoreClient store, TimeSpan? backendPatience = null, TimeProvider? clock = null) : IToolstack
 {
     private const int Initialising = 1, Connected = 4, Closing = 5, Reconfiguring = 7;
 
@@ -212,7 +214,7 @@ public sealed class SimulatedToolstack(XenStoreClient store, TimeSpan? backendPa
 
     private async Task WaitForBackendAsync(DomainId guest)
     {
-        using var patience = new CancellationTokenSource(_backendPatience);
+        using var patience = new CancellationTokenSource(_backendPatience, clock ?? TimeProvider.System);
         var changed = new SemaphoreSlim(0);
         var state = BackendOf(guest) / "state";
         await using var watch = await store.WatchAsync(state, () => changed.Release()).ConfigureAwait(false);

@@ -67,7 +67,7 @@ public class ConfigReadCases : CaseTest
     [Fact]
     public async Task Case_19_The_interrupt_line_is_the_hosts_and_its_neighbours_are_the_devices()
     {
-        Xen.Pci.Plug(Simulation.Pci.Devices.Edu.At(Spare, irq: 0x12C));
+        Xen.Pci.Plug(QemuEdu.At(Spare, irq: 0x12C));
         Xen.Pci[Spare].Force(InterruptLine, 1, 0x99);
         Xen.Pci[Spare].Force(MinGnt, 2, 0x3412);
         var guest = await ConnectedGuestAsync("web", Spare);

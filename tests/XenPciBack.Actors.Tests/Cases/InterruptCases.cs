@@ -1,6 +1,7 @@
 using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Pci.Devices;
 using XenPciBack.Simulation.Toolstack;
+using XenPciBack.Simulation;
 
 namespace XenPciBack.Actors.Tests.Cases;
 
@@ -127,7 +128,7 @@ public class InterruptCases : CaseTest
         if (domainIsGone) await Xen.CrashGuestAsync(guest);
         await Store.RemoveAsync(SimulatedToolstack.FrontendOf(guest.Id));
 
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         Assert.Equal(0u, Xen.Pci[Nic].Read(MsixControl, 2) & MsixEnable);
         Assert.Null(await ReadErrorAsync(guest));
     }

@@ -1,4 +1,5 @@
 using XenPciBack.Simulation.Guests;
+using XenPciBack.Simulation;
 
 namespace XenPciBack.Actors.Tests.Cases;
 
@@ -173,7 +174,7 @@ public class SharedPageCases : CaseTest
         Assert.InRange(hooks.Ports.Unmasks, 2, 20_001);
         Assert.Equal(0, hooks.Ports.Notifications);
         Assert.Equal(before, page.Bytes.ToArray());
-        Assert.Equal(("4", "1 pages, 1 ports, 1 functions, 0 PIRQs"), (await ReadAsync(guest, "state"), Xen.HeldByDom0));
+        Assert.Equal(("4", new Held(Pages: 1, Ports: 1, Functions: 1)), (await ReadAsync(guest, "state"), Xen.HeldByDom0));
     }
 
     [Fact]
@@ -219,12 +220,12 @@ public class SharedPageCases : CaseTest
         page.Send(ConfRead, ClassAndRevision, size: 4);
         await held.WaitUntilBusyAsync();
         await guest.Frontend.WriteStateAsync(5);
-        await EventuallyAsync("1 pages, 0 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 1, Functions: 1), () => Xen.HeldByDom0);
         Assert.Equal("4", await ReadAsync(guest, "state"));
 
         held.LetGo();
         await EventuallyAsync("5", () => ReadAsync(guest, "state"));
-        Assert.Equal("0 pages, 0 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Functions: 1), Xen.HeldByDom0);
         Assert.Equal((false, (0, Xen.Pci[Nic].Read(ClassAndRevision, 4))), (page.IsWaiting, page.Answer));
         Assert.Equal(0, hooks.Ports.Notifications);
     }

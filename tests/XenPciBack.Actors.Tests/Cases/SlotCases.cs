@@ -47,7 +47,7 @@ public class SlotCases : CaseTest
     {
         var (bridge, below) = (HostBdf.Parse("0000:05:1c.0"), HostBdf.Parse("0000:07:00.0"));
         Xen.Pci.Plug(RedHatPciBridge.At(bridge));
-        Xen.Pci.Plug(Simulation.Pci.Devices.Edu.At(below).Behind(bridge));
+        Xen.Pci.Plug(QemuEdu.At(below).Behind(bridge));
         await RestartBackendAsync(Settings with { Topologies = new Topologies(Topology.Passthrough) });
         var guest = await ConnectedGuestAsync("web", Sata, Smbus, bridge, below, Edu);
         Assert.Equal(["0000:00:1f.02", "0000:00:1f.03", "0000:05:1c.00", "0000:07:00.00", "0000:05:01.00"], await VirtualAddressesAsync(guest, count: 5));

@@ -27,7 +27,7 @@ public class XenbusCases : CaseTest
     public async Task Case_64_A_function_keeps_its_number_even_alone()
     {
         var second = HostBdf.Parse("0000:03:00.1");
-        Xen.Pci.Plug(Simulation.Pci.Devices.Edu.At(second));
+        Xen.Pci.Plug(QemuEdu.At(second));
         var guest = await ConnectedGuestAsync("web", second);
         Assert.Equal("0000:00:00.01", await ReadAsync(guest, "vdev-0"));
         Assert.Equal("0000:00:00.1", Assert.Single(guest.Frontend.Devices).Address);
@@ -42,7 +42,7 @@ public class XenbusCases : CaseTest
         Assert.Equal("1", await ReadAsync(guest, "state"));
         await StartBackendAsync();
         await EventuallyAsync("4", () => ReadAsync(guest, "state"));
-        Assert.Equal("1 pages, 1 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Pages: 1, Ports: 1, Functions: 1), Xen.HeldByDom0);
     }
 
     [Theory]
@@ -52,7 +52,7 @@ public class XenbusCases : CaseTest
         var guest = await WaitingGuestAsync(Nic);
         await PublishAsync(guest, magic: magic);
         await AssertFailedAsync(guest, errno: 14);
-        Assert.Equal("0 pages, 0 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Functions: 1), Xen.HeldByDom0);
     }
 
     [Theory]
@@ -62,7 +62,7 @@ public class XenbusCases : CaseTest
         var guest = await WaitingGuestAsync(Nic);
         await PublishAsync(guest, grant);
         await AssertFailedAsync(guest, errno: 22);
-        Assert.Equal("0 pages, 0 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Functions: 1), Xen.HeldByDom0);
     }
 
     [Fact]
@@ -106,7 +106,7 @@ public class XenbusCases : CaseTest
         Xen.Pci.SetDriver(Nic, "e1000e");
         var guest = await Xen.CreateGuestAsync("web", [Nic], new FrontendOptions { IsSilent = true });
         await AssertFailedAsync(guest, errno: 22);
-        Assert.Equal("nothing", Xen.HeldByDom0);
+        Assert.Equal(Held.Nothing, Xen.HeldByDom0);
     }
 
     [Fact]
@@ -134,13 +134,13 @@ public class XenbusCases : CaseTest
     public async Task Case_71_The_33rd_device_finds_no_slot_and_is_handed_back()
     {
         var devices = Enumerable.Range(0, 33).Select(i => new HostBdf(0, 0x10 + i, 0, 0)).ToArray();
-        foreach (var device in devices) Xen.Pci.Plug(Simulation.Pci.Devices.Edu.At(device));
+        foreach (var device in devices) Xen.Pci.Plug(QemuEdu.At(device));
         var guest = await Xen.CreateGuestAsync("web", devices, new FrontendOptions { IsSilent = true });
         await AssertFailedAsync(guest, errno: 12);
         Assert.Equal(("0000:00:1f.00", null), (await ReadAsync(guest, "vdev-31"), await ReadAsync(guest, "vdev-32")));
 
         // Deviation: the kernel keeps it until the stub driver is unbound.
-        await EventuallyAsync("0 pages, 0 ports, 32 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Functions: 32), () => Xen.HeldByDom0);
         Assert.Single((await ConnectedGuestAsync("other", devices[32])).Frontend.Devices);
     }
 
@@ -181,7 +181,7 @@ public class XenbusCases : CaseTest
         await EventuallyAsync("8", () => ReadAsync(guest, "state"));
 
         Assert.Equal(1, Xen.Pci[Spare].Resets);
-        Assert.Equal("1 pages, 1 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Pages: 1, Ports: 1, Functions: 1), Xen.HeldByDom0);
         Assert.Equal(("0000:00:00.00", "5"), (await ReadAsync(guest, "vdev-0"), await ReadAsync(guest, "state-0")));
         Assert.Single((await ConnectedGuestAsync("next", Spare)).Frontend.Devices);
     }
@@ -197,7 +197,7 @@ public class XenbusCases : CaseTest
         await AskToRemoveAsync(guest, index: 0);
         await EventuallyAsync("8", () => ReadAsync(guest, "state"));
         Assert.StartsWith("2 vdev-0 ", await ReadErrorAsync(guest), StringComparison.Ordinal);
-        Assert.Equal("1 pages, 1 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Pages: 1, Ports: 1, Functions: 1), Xen.HeldByDom0);
     }
 
     [Fact]
@@ -211,7 +211,7 @@ public class XenbusCases : CaseTest
         Assert.Equal(("0000:05:01.0", before), (await ReadAsync(guest, "dev-0"), await ReadAsync(guest, "vdev-0")));
 
         await Xen.Toolstack.DetachAsync(guest.Id, Edu);
-        await EventuallyAsync("1 pages, 1 ports, 1 functions, 0 PIRQs", () => Xen.HeldByDom0);
+        await EventuallyAsync(new Held(Pages: 1, Ports: 1, Functions: 1), () => Xen.HeldByDom0);
         Assert.Equal("0000:00:02.2", Assert.Single(guest.Frontend.Devices).Address);
     }
 
@@ -221,14 +221,14 @@ public class XenbusCases : CaseTest
         var guest = await ConnectedByHandAsync(Nic);
         await guest.Frontend.WriteStateAsync(5);
         await EventuallyAsync("5", () => ReadAsync(guest, "state"));
-        Assert.Equal("0 pages, 0 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Functions: 1), Xen.HeldByDom0);
         await guest.Frontend.WriteStateAsync(6);
         await EventuallyAsync("3", () => ReadAsync(guest, "state"));
-        Assert.Equal("0 pages, 0 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Functions: 1), Xen.HeldByDom0);
 
         await PublishAsync(guest);
         await EventuallyAsync("4", () => ReadAsync(guest, "state"));
-        Assert.Equal("1 pages, 1 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Pages: 1, Ports: 1, Functions: 1), Xen.HeldByDom0);
     }
 
     [Fact]
@@ -237,7 +237,7 @@ public class XenbusCases : CaseTest
         var guest = await ConnectedByHandAsync(Nic);
         await Store.WriteAsync(BackendOf(guest) / "online", "0");
         await guest.Frontend.WriteStateAsync(6);
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         await EventuallyAsync("6", () => ReadAsync(guest, "state"));
     }
 
@@ -246,7 +246,7 @@ public class XenbusCases : CaseTest
     {
         var guest = await ConnectedByHandAsync(Nic);
         await Store.RemoveAsync(SimulatedToolstack.FrontendOf(guest.Id));
-        await EventuallyAsync("nothing", () => Xen.HeldByDom0);
+        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
         await EventuallyAsync("6", () => ReadAsync(guest, "state"));
         Assert.False(await Store.ExistsAsync(SimulatedToolstack.FrontendOf(guest.Id)));
     }
@@ -266,7 +266,7 @@ public class XenbusCases : CaseTest
         await Store.RemoveAsync(BackendOf(guest));
         held.LetGo();
         await gone.ExpectMsgAsync<BackendEvents.GuestGone>(Patience);
-        Assert.Equal(("nothing", false), (Xen.HeldByDom0, await Store.ExistsAsync(BackendOf(guest))));
+        Assert.Equal((Held.Nothing, false), (Xen.HeldByDom0, await Store.ExistsAsync(BackendOf(guest))));
     }
 
     [Fact]
@@ -313,7 +313,7 @@ public class XenbusCases : CaseTest
         await guest.Frontend.WriteStateAsync(5);
         await EventuallyAsync("5", () => ReadAsync(guest, "state"));
         Assert.InRange(longest, 0, 10);
-        Assert.Equal("0 pages, 0 ports, 1 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Functions: 1), Xen.HeldByDom0);
     }
 
     private async Task AssertFailedAsync(SimulatedGuest guest, int errno)
@@ -329,7 +329,7 @@ public class XenbusCases : CaseTest
         page.Send(0, offset: 0, size: 4);
         await ConnectedGuestAsync("lab", Edu);
         Assert.Equal(("3", true), (await ReadAsync(guest, "state"), page.IsWaiting));
-        Assert.Equal("1 pages, 1 ports, 2 functions, 0 PIRQs", Xen.HeldByDom0);
+        Assert.Equal(new Held(Pages: 1, Ports: 1, Functions: 2), Xen.HeldByDom0);
     }
 
     /// <summary>The first half of <c>xl pci-detach</c>, and the frontend's answer to it.</summary>

@@ -134,7 +134,7 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
     public async Task An_answer_that_comes_after_2_seconds_is_not_taken_any_more(double seconds, bool timedOut)
     {
         var clock = new HandClock();
-        var guest = await CreateAsync([Nic], new FrontendOptions { IsSilent = true, PollTimeout = Patience.Limit, TimeProvider = clock });
+        var guest = await CreateAsync([Nic], new FrontendOptions { IsSilent = true, PollTimeout = Patience.Limit, Clock = clock });
         using var host = _machine.OpenHost();
         var page = host.Grants.Map(guest.Id, new GrantReference(8));
         var channel = host.EventChannels.Bind(guest.Id, guest.Frontend.Port.Number, () => { });
@@ -228,7 +228,7 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
     {
         var (guest, backend) = await ConnectAsync(Nic);
         await using (backend) await _machine.CrashGuestAsync(guest);
-        Assert.Equal("nothing", _machine.HeldByDom0);
+        Assert.Equal(Held.Nothing, _machine.HeldByDom0);
         using var host = _machine.OpenHost();
         Assert.Throws<Host.HostCallException>(() => host.Grants.Map(guest.Id, new GrantReference(8)));
         Assert.Throws<Host.HostCallException>(() => host.EventChannels.Bind(guest.Id, guest.Frontend.Port.Number, () => { }));

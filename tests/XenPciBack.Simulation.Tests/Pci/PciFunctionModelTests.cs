@@ -170,7 +170,7 @@ public sealed class PciFunctionModelTests
         _host.Plug(Ich9.Sata(HostBdf.Parse("0000:00:1f.2"))),
         _host.Plug(Ich9.Smbus(HostBdf.Parse("0000:00:1f.3"))),
         _host.Plug(RedHatPciBridge.At(HostBdf.Parse("0000:00:1e.0"))),
-        _host.Plug(Edu.At(HostBdf.Parse("0000:00:05.0"))),
+        _host.Plug(QemuEdu.At(HostBdf.Parse("0000:00:05.0"))),
         _host.Plug(Nvme.At(HostBdf.Parse("0000:04:00.0"))),
     ];
 

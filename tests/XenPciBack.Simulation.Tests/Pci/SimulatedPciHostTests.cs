@@ -18,7 +18,7 @@ public sealed class SimulatedPciHostTests
     [Fact]
     public void An_open_function_reads_and_writes_the_hardware()
     {
-        var model = _host.Plug(Edu.At(Bdf));
+        var model = _host.Plug(QemuEdu.At(Bdf));
         using var function = _process.Open(Bdf);
         Assert.Equal(PciOpError.Success, function.Write(0x04, 2, 0x0006));
         Assert.Equal(PciOpError.Success, function.Read(0x04, 2, out var command));
@@ -30,7 +30,7 @@ public sealed class SimulatedPciHostTests
     [InlineData("e1000e", "driver e1000e has it, pciback should; run: xl pci-assignable-add 0000:03:00.0")]
     public void Only_functions_set_aside_for_guests_open(string? driver, string reason)
     {
-        _host.Plug(Edu.At(Bdf), driver);
+        _host.Plug(QemuEdu.At(Bdf), driver);
         Assert.Contains(reason, Assert.Throws<PciFunctionUnavailableException>(() => _process.Open(Bdf)).Message, StringComparison.Ordinal);
         _host.SetDriver(Bdf, "pciback");
         _process.Open(Bdf).Dispose();
@@ -43,7 +43,7 @@ public sealed class SimulatedPciHostTests
     [Fact]
     public void Open_functions_are_counted()
     {
-        _host.Plug(Edu.At(Bdf));
+        _host.Plug(QemuEdu.At(Bdf));
         var function = _process.Open(Bdf);
         Assert.Equal(1, _host.OpenFunctions);
         function.Dispose();
@@ -55,7 +55,7 @@ public sealed class SimulatedPciHostTests
     [Fact]
     public void A_function_pulled_out_is_not_found()
     {
-        var model = _host.Plug(Edu.At(Bdf));
+        var model = _host.Plug(QemuEdu.At(Bdf));
         using var function = _process.Open(Bdf);
         model.IsPresent = false;
         Assert.Equal((PciOpError.DeviceNotFound, 0xFFFFu), (function.Read(0, 2, out var value), value));
@@ -75,7 +75,7 @@ public sealed class SimulatedPciHostTests
     [Fact]
     public void A_device_without_reset_says_why()
     {
-        _host.Plug(Edu.At(Bdf));
+        _host.Plug(QemuEdu.At(Bdf));
         using var function = _process.Open(Bdf);
         Assert.NotNull(function.TryReset());
     }
