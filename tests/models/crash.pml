@@ -1,0 +1,279 @@
+/*
+ * Crash first: a device of a guest is lost, so the guest must die and no guest may get the device.
+ *
+ * Without a switch this is the target order of issue 15: intent on record, hypercall, quarantine, and only then the actors
+ * are stopped and the device is given back. TODAY is the order of the code before it. The daemon can be killed KILLS times, at
+ * any step; the next daemon starts from what is on record. "In the end" is the moment when nothing can happen any more.
+ *
+ * What outlives what:
+ *   the process   - the page's owner, the guest and its state in Xen; the kernel's error counters; the records below /run
+ *                   (intent, device record with its unsettled error, errors told); the quarantine below /var/lib
+ *   the host      - the quarantine only. A host that dies takes its guests along, so its death is not modelled.
+ * All else is memory of the daemon and dies with it.
+ *
+ * Taken for granted: the next daemon can start (handover.pml is about that), and the disk of /var/lib works in the end.
+ */
+
+#ifdef NO_KILLS
+#define KILLS 0
+#else
+#define KILLS 2
+#endif
+#define FAILED_WRITES 1             /* of the quarantine, by all daemons together */
+#ifdef TODAY
+#define THREADS 4                   /* of a daemon: feed, supervisor, loop, and one that writes the quarantine */
+#else
+#define THREADS 2                   /* of a daemon: feed and supervisor; nothing here waits for a loop */
+#endif
+
+/* Xen, the kernel, the toolstack. */
+bool hasFailed;                     /* the device, while its guest runs */
+bool isCounted;                     /* the kernel counts the error: the next daemon can read it again */
+bool isCrashed;                     /* the guest */
+bool isGone;                        /* the toolstack has taken the crashed guest down */
+bool isGivenAgain;                  /* the device, to the next guest */
+bool accessHangs;                   /* the device never answers, and the loop of its guest hangs with it */
+
+/* On record below /run. */
+bool intent;                        /* the guest must die and its device goes into quarantine */
+bool told;                          /* the error needs not be told again */
+bool unsettled;                     /* DeviceRecord.UnsettledError */
+bool deviceRecord = true;           /* the guest has the device */
+bool runIsBroken;                   /* no intent can be written */
+
+/* On record below /var/lib. */
+bool isQuarantined;
+byte failedWrites;
+
+/* The daemon's memory. */
+bool report;                        /* the error, on its way to the supervisor */
+bool hasLooked;                     /* the feed has looked at the counters for the first time */
+bool mustDie;                       /* the supervisor knows that the guest must die */
+bool isHeld;                        /* Quarantine.Hold */
+bool lose, lost;                    /* today: DeviceActor.Lose on its way down, DeviceLostException on its way up */
+
+bool isAlive = true;
+byte threads;                       /* that run */
+byte kills;
+bool wasIntended;                   /* for the properties: the intent was on record at some time */
+
+/* A thread lives with each daemon, and dies with it at any step. The threads of a daemon start together. */
+#define LIVE    do :: atomic { isAlive -> threads++ }; {
+#define DIES    } unless { !isAlive }; threads-- od
+
+/* ---- Around the daemon ---------------------------------------------------------------------------------------------- */
+
+active proctype Device() {
+    if
+    :: isCounted = true
+#ifndef TODAY
+    :: isCounted = false            /* only this daemon has seen it: gone from the host, or a recovery that did not succeed */
+#endif
+    fi;
+#ifndef ACCESSES_RETURN
+    if :: accessHangs = true :: true fi;
+#endif
+#ifdef RECORDS_FAIL_FOR_WHAT_ONE_DAEMON_SAW
+    if :: runIsBroken = true :: true fi;
+#else
+    if :: isCounted -> runIsBroken = true :: true fi;
+#endif
+    hasFailed = true
+}
+
+active proctype Killer() {
+end:
+    do
+    :: atomic { kills < KILLS && isAlive && threads == THREADS -> kills++; isAlive = false }
+    od
+}
+
+active proctype ServiceManager() {
+end:
+    do
+    :: atomic {
+        !isAlive && threads == 0 ->
+        report = false; hasLooked = false; mustDie = false; isHeld = false; lose = false; lost = false;
+        isAlive = true
+        }
+    od
+}
+
+active proctype Toolstack() {
+end:
+    isCrashed -> isGone = true;
+end_next_guest:
+    /* AssignedDevice.Open: Quarantine.Find */
+    atomic {
+        (isAlive && !isHeld && !isQuarantined
+#ifndef TODAY
+        && !intent && !mustDie && !report           /* target: nothing on record or on its way says otherwise */
+#ifndef GIVE_BEFORE_FEED
+        && hasLooked                                /* target: the errors since the last daemon have been read */
+#endif
+#endif
+        ) -> isGivenAgain = true
+    }
+}
+
+active proctype Judge() {
+end:
+    timeout ->
+    assert(!isGivenAgain);                          /* no guest gets the device */
+    assert(!isCrashed || isQuarantined);
+    assert(!wasIntended || isCrashed);              /* what is on record is finished */
+    assert(!isCounted || isCrashed)                 /* an error that can be told again is never forgotten */
+}
+
+/* ---- The feed: what the kernel knows of errors ----------------------------------------------------------------------- */
+
+active proctype Feed() {
+    bool isKnown;
+
+end:
+    LIVE
+        isKnown = told;                             /* Watcher.Remember */
+        if
+        :: isCounted && hasFailed && !isKnown -> isKnown = true; report = true;
+#if defined(TODAY) || defined(TOLD_FIRST)
+            told = true
+#endif
+        :: else
+        fi;
+        hasLooked = true;                           /* Watcher.Look */
+end_look:
+        do
+        :: isCounted && hasFailed && !isKnown ->
+            isKnown = true;
+            report = true;                          /* Watcher.Tell, AerMonitor.OnError */
+#if defined(TODAY) || defined(TOLD_FIRST)
+            told = true                             /* Watcher.Record: today before anything has been done about it */
+#endif
+        :: atomic { !isCounted && hasFailed && kills == 0 && !isKnown -> isKnown = true; report = true }
+        od
+    DIES
+}
+
+#ifndef TODAY
+/* ---- The target ------------------------------------------------------------------------------------------------------ */
+
+inline write_intent() {
+#ifdef NO_INTENT_RECORD
+    skip
+#else
+    if
+    :: !runIsBroken -> atomic { intent = true; wasIntended = true }
+#ifndef WAIT_FOR_RECORD
+    :: runIsBroken                                  /* it fails, or takes over 10 ms: the hypercall does not wait */
+#endif
+    fi
+#endif
+}
+
+inline give_back() {                                /* AssignedDevice.GiveBack */
+    deviceRecord = false
+}
+
+active proctype Supervisor() {
+end:
+    LIVE
+#ifdef NO_FINISH
+        skip;
+#else
+        if :: intent -> mustDie = true :: else fi;  /* target: the next daemon finishes what is on record */
+#endif
+end_serving:
+        if
+        :: atomic { report -> report = false; mustDie = true }  /* BackendSupervisor.OnDeviceError */
+        :: mustDie
+        fi;
+        if
+        :: isGone && !deviceRecord -> told = true   /* nobody has the device, and nobody had it: nothing to do */
+        :: else ->
+            write_intent();                         /* target: one small write below /run */
+#ifdef STOP_FIRST
+            !accessHangs;                           /* the actors end when the access does */
+#endif
+#ifdef CRASH_BEHIND_ACCESS
+            !accessHangs;                           /* the order waits in the mailbox of the device */
+#endif
+            isCrashed = true;                       /* XenHypervisor.Crash, on a thread of its own */
+            isHeld = true;                          /* Quarantine.Hold */
+#ifdef INTENT_REMOVED_FIRST
+            intent = false;
+#endif
+#ifdef GIVE_BACK_FIRST
+            give_back();
+#endif
+            do                                      /* Quarantine.Record */
+            :: isQuarantined = true; break
+            :: failedWrites < FAILED_WRITES -> failedWrites++;
+#ifdef NO_RETRY
+                break
+#else
+                write_intent()                      /* BackendSupervisor.OnQuarantined: both are tried again */
+#endif
+            od;
+            told = true;                            /* target: Watcher.Record, now that it has been acted on */
+            intent = false;
+            if                                      /* target: the actors are stopped */
+            :: !accessHangs -> give_back()
+            :: accessHangs                          /* nobody gives it back before the access returns */
+            fi
+        fi;
+        mustDie = false;
+end_done:
+        false
+    DIES
+}
+
+#else
+/* ---- Today ----------------------------------------------------------------------------------------------------------- */
+
+active proctype Supervisor() {
+end:
+    LIVE
+end_serving:
+        do
+        :: atomic { report -> report = false };     /* BackendSupervisor.OnDeviceError */
+            if
+            :: isGone                               /* "It is gone by now, and the device nobody's." */
+            :: else ->
+                isHeld = true;                      /* BackendSupervisor.SetAside, Quarantine.Hold */
+                lose = true                         /* GuestActor.OnDeviceError: DeviceActor.Lose */
+            fi
+        :: atomic { lost -> lost = false };         /* BackendSupervisor.OnGuestLost */
+            isCrashed = true;                       /* XenHypervisor.Crash */
+            deviceRecord = false; unsettled = false /* AssignedDevice.GiveBack */
+        od
+    DIES
+}
+
+active proctype Writer() {                          /* a thread of the pool */
+end:
+    LIVE
+end_writing:
+        do                                          /* Quarantine.Record */
+        :: isHeld && !isQuarantined -> isQuarantined = true
+        :: isHeld && !isQuarantined && failedWrites < FAILED_WRITES -> failedWrites++
+        od
+    DIES
+}
+
+/* The thread that runs the device's actor; it belongs to the loop. */
+active proctype Loop() {
+end:
+    LIVE
+        if                                          /* DeviceActor.OnBegin, GuestActor.OnErrorFromBefore */
+        :: unsettled && !isGone -> report = true
+        :: else
+        fi;
+end_mailbox:
+        do
+        :: atomic { lose && !accessHangs -> lose = false };
+            unsettled = true;                       /* DeviceActor.Fail */
+            lost = true                             /* BackendSupervisor.SupervisorStrategy */
+        od
+    DIES
+}
+#endif
