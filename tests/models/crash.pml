@@ -1,17 +1,21 @@
 /*
  * Crash first: a device of a guest is lost, so the guest must die and no guest may get the device.
  *
- * Without a switch this is the target order of issue 15: intent on record, hypercall, quarantine, and only then the actors
- * are stopped and the device is given back. TODAY is the order of the code before it. The daemon can be killed KILLS times, at
- * any step; the next daemon starts from what is on record. "In the end" is the moment when nothing can happen any more.
+ * Without a switch this is the target order of issue 15: intent on record, hypercall, quarantine, and only then the
+ * actors are stopped and the device is given back. TODAY is the order of the code before issue 15. The daemon can be
+ * killed KILLS times, at any step; the next daemon starts from what is on record. "In the end" is the moment when
+ * nothing can happen any more.
  *
  * What outlives what:
- *   the process   - the page's owner, the guest and its state in Xen; the kernel's error counters; the records below /run
- *                   (intent, device record with its unsettled error, errors told); the quarantine below /var/lib
- *   the host      - the quarantine only. A host that dies takes its guests along, so its death is not modelled.
- * All else is memory of the daemon and dies with it.
+ *   the process   the guest and its state in Xen; the kernel's error counters; the records below /run (intent, device
+ *                 record with its unsettled error, errors told); the quarantine below /var/lib
+ *   the host      the quarantine only. A host that dies takes its guests along, so its death is not modelled.
+ * All else is memory of the daemon and dies with it. What xenstore is told of the loss (aerState, error) decides
+ * nothing here, and is left out.
  *
- * Taken for granted: the next daemon can start (handover.pml is about that), and the disk of /var/lib works in the end.
+ * Taken for granted: the next daemon can start (handover.pml is about that), and /var/lib can be written in the end. A
+ * loss that only one daemon has seen, and that it can put on record nowhere before it is killed, is forgotten
+ * (RECORDS_FAIL_FOR_WHAT_ONE_DAEMON_SAW).
  */
 
 #ifdef NO_KILLS
@@ -61,13 +65,13 @@ bool wasIntended;                   /* for the properties: the intent was on rec
 #define LIVE    do :: atomic { isAlive -> threads++ }; {
 #define DIES    } unless { !isAlive }; threads-- od
 
-/* ---- Around the daemon ---------------------------------------------------------------------------------------------- */
+/* ---- Around the daemon --------------------------------------------------------------------- */
 
 active proctype Device() {
     if
     :: isCounted = true
 #ifndef TODAY
-    :: isCounted = false            /* only this daemon has seen it: gone from the host, or a recovery that did not succeed */
+    :: isCounted = false            /* only this daemon has seen it: a device that is gone, a recovery that failed */
 #endif
     fi;
 #ifndef ACCESSES_RETURN
@@ -120,12 +124,12 @@ active proctype Judge() {
 end:
     timeout ->
     assert(!isGivenAgain);                          /* no guest gets the device */
-    assert(!isCrashed || isQuarantined);
-    assert(!wasIntended || isCrashed);              /* what is on record is finished */
-    assert(!isCounted || isCrashed)                 /* an error that can be told again is never forgotten */
+    assert(!wasIntended || (isCrashed && isQuarantined));               /* what is on record is finished */
+    assert(!isCrashed || isQuarantined);            /* the device of a crashed guest is in quarantine */
+    assert(!isCounted || isCrashed)                 /* the guest is crashed if its device has failed */
 }
 
-/* ---- The feed: what the kernel knows of errors ----------------------------------------------------------------------- */
+/* ---- The feed: what the kernel knows of errors --------------------------------------------- */
 
 active proctype Feed() {
     bool isKnown;
@@ -155,7 +159,7 @@ end_look:
 }
 
 #ifndef TODAY
-/* ---- The target ------------------------------------------------------------------------------------------------------ */
+/* ---- The target ---------------------------------------------------------------------------- */
 
 inline write_intent() {
 #ifdef NO_INTENT_RECORD
@@ -228,7 +232,7 @@ end_done:
 }
 
 #else
-/* ---- Today ----------------------------------------------------------------------------------------------------------- */
+/* ---- Today --------------------------------------------------------------------------------- */
 
 active proctype Supervisor() {
 end:

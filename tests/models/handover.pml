@@ -2,15 +2,19 @@
  * Two daemons and one guest. One daemon serves; the other stands by and takes over when the first one is killed, at any
  * step, or hands over in good order. The guest asks first for MSI, which must not be enabled twice, and then reads.
  *
- * What outlives a daemon: the page and the frontend (the guest's), the device, the PIRQ that Xen has mapped, and the device
- * record below /run, which is a mapped file: a store is on record at once. The kernel takes the lock, the port and the
- * mapping from a process that is killed, in any order, and not before its accesses to devices have returned.
+ * What outlives a daemon: the page and the frontend (the guest's), the device, the PIRQ that Xen has mapped, and the
+ * device record below /run, which is a mapped file: a store is on record at once. The kernel takes the lock, the port
+ * and the mapping from a process that is killed, in any order, and not before its accesses to devices have returned.
  * The port's mask and the ring are not modelled here; request.pml is about those.
  *
  * Every execution is finite, and the frontend waits for ever: a request that is lost is an invalid end state.
  *
- * Taken for granted: a daemon is not killed between the hypercall that maps a PIRQ and the store that records it. It would
- * leave the guest a PIRQ that nobody unmaps while the guest lives (KILLED_BEFORE_STORE).
+ * What the model takes for granted, each with a switch that shows why it has to:
+ *   - a daemon is not killed between the hypercall that maps a PIRQ and the store that records it; it would leave a
+ *     PIRQ that nobody unmaps while the guest lives (KILLED_BEFORE_STORE);
+ *   - no access of another guest's device lasts for ever; nothing is taken from the process before it returns
+ *     (ANOTHER_GUEST_HANGS), unless each loop has a table of descriptors of its own, without copies of the others'
+ *     (DESCRIPTORS_OF_ITS_OWN).
  */
 
 #define NOBODY      2
@@ -40,7 +44,7 @@ bool inHand[DAEMONS];               /* it has taken a request and can still answ
 bool inAccess[DAEMONS];             /* a thread of it is in the kernel, enabling MSI */
 bool wantsHandover;
 
-/* ---- The guest ------------------------------------------------------------------------------------------------------- */
+/* ---- The guest ----------------------------------------------------------------------------- */
 
 inline ask(what) {                  /* SimulatedFrontend.SendAsync */
     operation = what;
@@ -56,17 +60,17 @@ inline ask(what) {                  /* SimulatedFrontend.SendAsync */
         :: else
         fi
     od;
-    assert(answer == DONE)          /* not refused because a daemon before had done it already */
+    assert(answer == DONE)          /* no request is refused because a daemon before has done it already */
 }
 
 active proctype Frontend() {
     ask(ENABLE_MSI);
-    assert(msiIsOn && mappedPirqs > 0);
+    assert(msiIsOn && mappedPirqs > 0);                                 /* what was answered is so */
     ask(READ);
-    assert(msiIsOn && mappedPirqs == 1 && pirqOnRecord)
+    assert(msiIsOn && mappedPirqs == 1 && pirqOnRecord)                 /* what was done is done once, and on record */
 }
 
-/* ---- The end of the first daemon ---------------------------------------------------------------------------------------- */
+/* ---- The end of the first daemon ----------------------------------------------------------- */
 
 active proctype Operator() {
     if
@@ -108,7 +112,7 @@ end_hang:
     od
 }
 
-/* ---- A daemon ---------------------------------------------------------------------------------------------------------- */
+/* ---- A daemon ------------------------------------------------------------------------------ */
 
 inline take_up() {                  /* MessageInterrupts.TakeUp */
 #ifndef NO_TAKE_UP
@@ -124,7 +128,13 @@ inline take_up() {                  /* MessageInterrupts.TakeUp */
 
 inline connect(d) {                 /* GuestPage.Connect: the port first, which one process has at a time */
     if
-    :: atomic { port == NOBODY -> port = d;                             /* XenEventChannels.Bind */
+    :: atomic {
+#ifdef PORT_OF_MANY
+        true ->
+#else
+        port == NOBODY ->
+#endif
+        port = d;                   /* XenEventChannels.Bind */
 #ifndef NO_EVENT_AT_BIND
         pending = true              /* Xen: a port is pending when it is bound */
 #endif
@@ -132,7 +142,7 @@ inline connect(d) {                 /* GuestPage.Connect: the port first, which 
 #ifdef NO_BIND_RETRY
     :: port != NOBODY -> goto refused
 #endif
-    fi;                             /* GuestActor.Connect: tried again until the kernel has taken the port from the other */
+    fi;                             /* GuestActor.Connect: tried again until the other's port is free */
     isMapped[d] = true;             /* XenGrantTable.Map */
 #ifndef NO_NOTIFY_AT_CONNECT
     answerEvent = true              /* GuestPage.Notify: the daemon before may have answered, and not come to notify */
@@ -151,7 +161,8 @@ inline enable_msi(d) {              /* MessageInterrupts.EnableMsi */
 #else
         atomic { mappedPirqs++; pirqOnRecord = true };                  /* XenHypervisor.MapPirq, DeviceRecord.TryAdd */
 #endif
-        atomic { assert(!inAccess[1 - d]); inAccess[d] = true };        /* never two at one device */
+        assert(!inAccess[1 - d]);                                       /* never two daemons access one device */
+        inAccess[d] = true;
         atomic { msiIsOn = true; inAccess[d] = false };                 /* MessageInterrupts.Change */
         kindIsMsi = true;
         outcome = DONE
@@ -162,7 +173,8 @@ inline enable_msi(d) {              /* MessageInterrupts.EnableMsi */
 inline serve(d) {                   /* GuestActor.ServeOrUnmask */
     do
     :: flag ->
-        atomic { assert(!inHand[1 - d]); inHand[d] = true };            /* GuestPage.TakeRequest: never two answer one guest */
+        assert(!inHand[1 - d]);                                         /* never two daemons answer one guest */
+        inHand[d] = true;                                               /* GuestPage.TakeRequest */
         if                                                              /* DeviceActor.Perform */
         :: operation == ENABLE_MSI -> enable_msi(d)
         :: operation == READ -> outcome = DONE

@@ -1,10 +1,11 @@
 /*
  * One guest's requests: the shared page, the event channel, the loop of the daemon that serves it, its frontend.
  *
- * Each step names the method that does it. "target:" marks what issue 15 adds: the loop watches the page before it sleeps,
- * and a thread that posts a message sends an event only to a loop that sleeps. TODAYS_LOOP is the loop without both.
+ * Each step names the method that does it. "target:" marks what issue 15 adds: the loop watches the page before it
+ * sleeps, and a thread that posts a message sends an event only to a loop that sleeps. TODAYS_LOOP is the loop without
+ * both.
  *
- * Every execution is finite. A lost wake-up is therefore an end at which the frontend still waits (spin: invalid end state).
+ * Every execution is finite. A lost wake-up is therefore an invalid end state: the frontend still waits.
  *
  * What the model takes for granted, each with a switch that shows why it has to:
  *   - a frontend does not give up in the microseconds of a look at the page (GIVES_UP_AT_ANY_MOMENT);
@@ -13,7 +14,7 @@
  * message is posted.
  */
 
-#define REQUESTS 2                  /* a third one makes ten times as many states and shows nothing more */
+#define REQUESTS 2                  /* a third makes four times as many states and shows nothing more */
 #define STORM    1                  /* events that the guest sends without a request */
 #define NOTHING  0
 
@@ -48,9 +49,9 @@ bool isAnswered;                    /* the request in the page */
 bool isAnsweredByOther;             /* it got the answer to one before it, which asked for the same */
 bool looking;                       /* between two accesses to the page that belong together */
 
-/* ---- Xen and the kernel of dom0 ------------------------------------------------------------------------------------- */
+/* ---- Xen and the kernel of dom0 ------------------------------------------------------------ */
 
-inline raise(port) {                /* a pending port gets its entry in the ring, and is masked until it is written back */
+inline raise(port) {                /* a pending port gets an entry in the ring, and is masked until written back */
     if
     :: pending[port] && !masked[port] ->
 #ifndef ACKNOWLEDGE_AT_UNMASK
@@ -59,7 +60,7 @@ inline raise(port) {                /* a pending port gets its entry in the ring
 #ifndef NO_MASK
         masked[port] = true;
 #endif
-        assert(nfull(ring));        /* the ring cannot overflow */
+        assert(nfull(ring));        /* the ring does not overflow */
         ring!port
     :: else
     fi
@@ -75,7 +76,7 @@ inline unmask(port) {               /* the mask first, then the pending bit */
     atomic { raise(port) }
 }
 
-/* ---- The frontend: Linux's pcifront -------------------------------------------------------------------------------- */
+/* ---- The frontend: Linux's pcifront -------------------------------------------------------- */
 
 inline write_request() {
     atomic {                        /* FrontendPage.Post: the request ... */
@@ -92,9 +93,8 @@ inline set_flag() {                 /* FrontendPage.Post: ... and then its flag 
 
 inline take_answer() {              /* FrontendPage.TakeAnswer */
     assert(value == asked);         /* no answer is taken for that of another request */
-    assert(isAnswered);             /* exactly once where the frontend waits */
 #ifdef SAME_QUESTION_IS_ANOTHER
-    assert(!isAnsweredByOther)
+    assert(!isAnsweredByOther)      /* no answer is taken for that of another request that asks for the same */
 #endif
 }
 
@@ -149,7 +149,7 @@ end:
     od
 }
 
-/* ---- The daemon ----------------------------------------------------------------------------------------------------- */
+/* ---- The daemon ---------------------------------------------------------------------------- */
 
 inline take_request() {
 #ifdef NO_REQUEST_IN_HAND
@@ -165,15 +165,15 @@ inline take_request() {
 
 inline perform() {                  /* DeviceActor.Perform */
     atomic {
-        assert(!isOwn || !isPerformed);                                 /* no request is performed twice */
+        assert(!isOwn || !isPerformed);                                 /* each request is served at most once */
         isPerformed = isPerformed || isOwn
     }
 }
 
 inline clear_flag() {
     atomic {
-        assert(!isAnswered);                                            /* at most once */
-        isAnswered = true;
+        assert(!flag || !isAnswered);                                   /* each request is served at most once */
+        isAnswered = isAnswered || flag;
 #ifdef SAME_QUESTION_IS_ANOTHER
         isAnsweredByOther = !isOwn;
 #endif
@@ -249,7 +249,7 @@ look:                               /* GuestActor.ServeOrUnmask */
     fi;
 #ifndef TODAYS_LOOP
     if
-    :: !hasWatched && inHand == NOTHING -> hasWatched = true; goto look /* target: the loop watches the page for a while */
+    :: !hasWatched && inHand == NOTHING -> hasWatched = true; goto look /* target: watches the page for a while */
     :: true
     fi;
 #endif
@@ -274,7 +274,7 @@ unmasking:
 #ifdef NO_LOOK_AT_MAILBOX
     sleeps = true;                  /* says that it sleeps, and does not look at its mailbox any more */
 #else
-    sleeps = true;                  /* target: says that it is about to sleep, and then looks at its mailbox once more */
+    sleeps = true;                  /* target: says that it is about to sleep, then looks at its mailbox again */
     if
     :: message -> sleeps = false; goto mailbox
     :: else
@@ -292,7 +292,7 @@ end:
         isAsleep = sleeps;
         message = true;
 #else
-        message = true;             /* target: post; today SameThreadExecutor.Execute and XenEventChannels.ComeRoundAsync */
+        message = true;             /* target: posts it to the loop; today XenEventChannels.ComeRoundAsync */
         isAsleep = sleeps;
 #endif
 #ifdef TODAYS_LOOP
