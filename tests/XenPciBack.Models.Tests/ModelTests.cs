@@ -134,9 +134,9 @@ public class ModelTests(ITestOutputHelper output)
     /// <summary>The types of src/.</summary>
     private static readonly IReadOnlyList<Type> Sources =
     [
-        .. new DirectoryInfo(AppContext.BaseDirectory).GetFiles("XenPciBack.*.dll").Where(file => !file.Name.Contains("Test"))
-            .Select(file => file.FullName).Append($"{AppContext.BaseDirectory}/xenpciback.dll")
-            .SelectMany(file => Assembly.LoadFrom(file).GetTypes()),
+        .. new DirectoryInfo(AppContext.BaseDirectory).GetFiles("XenPciBack.*.dll")
+            .Where(file => !file.Name.Contains("Test")).Select(file => file.FullName)
+            .Append($"{AppContext.BaseDirectory}/xenpciback.dll").SelectMany(file => Assembly.LoadFrom(file).GetTypes()),
     ];
 
     private static string[] Split(string switches) => switches.Split(' ', StringSplitOptions.RemoveEmptyEntries);
