@@ -102,7 +102,7 @@ public class ModelTests(ITestOutputHelper output)
     public async Task A_step_left_out_breaks_a_property(string model, string switches, string property)
     {
         var found = await Spin.SearchAsync(Model.Named(model), Split(switches), property);
-        output.WriteLine($"{model} {switches}: after {found.States} states \"{property}\" is found not to hold");
+        output.WriteLine($"{model} {switches}: {found.States} states, broken: {found.Broken ?? "nothing"}");
         foreach (var step in found.CounterExample) output.WriteLine(step);
         Assert.Equal(property, found.Broken);
     }
@@ -136,7 +136,8 @@ public class ModelTests(ITestOutputHelper output)
     [
         .. new DirectoryInfo(AppContext.BaseDirectory).GetFiles("XenPciBack.*.dll")
             .Where(file => !file.Name.Contains("Test")).Select(file => file.FullName)
-            .Append($"{AppContext.BaseDirectory}/xenpciback.dll").SelectMany(file => Assembly.LoadFrom(file).GetTypes()),
+            .Append($"{AppContext.BaseDirectory}/xenpciback.dll")
+            .SelectMany(file => Assembly.LoadFrom(file).GetTypes()),
     ];
 
     private static string[] Split(string switches) => switches.Split(' ', StringSplitOptions.RemoveEmptyEntries);
