@@ -1,4 +1,5 @@
 using XenPciBack.Protocol;
+using XenPciBack.Simulation.Pci;
 
 namespace XenPciBack.Testing;
 
@@ -18,4 +19,10 @@ public static class TestDevices
 
     /// <summary>What <see cref="Register.Revision"/> reads, which comes from the device at each request, unlike the IDs.</summary>
     public const uint NicRevision = 0x0200_0000, EduRevision = 0x00FF_0010;
+
+    /// <summary>A device with as many MSI-X vectors as one request can ask for.</summary>
+    public static PciFunctionDescription WithManyVectors(HostBdf bdf) =>
+        new PciFunctionDescription(bdf, vendor: 0x1234, device: 0x0080, classCode: 0xFF0000)
+            .MemoryBar(0, 16 << 10)
+            .Msix(0x40, entries: 128, bar: 0, tableOffset: 0, pendingOffset: 0x2000);
 }
