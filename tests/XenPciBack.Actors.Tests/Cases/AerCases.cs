@@ -52,6 +52,7 @@ public class AerCases
         AnswerQuestion(guest, page, verdict);
         await Eventually.EqualAsync("aerfail", () => dom0.ReadAsync(guest, "aerState"));
         await Eventually.IsTrueAsync(() => guest.IsCrashed);
+        await Eventually.EqualAsync(guest.Id, () => dom0.Quarantine.Find(Nic)?.Guest);
     }
 
     [Fact]
