@@ -26,6 +26,13 @@ public sealed class EventLog
         return Of<T>();
     }
 
+    /// <summary>Forgets everything that was published before this call.</summary>
+    public async Task ClearAsync()
+    {
+        await _recorder.Ask<Cleared>(Cleared.Instance, Eventually.Patience);
+        _taken.Clear();
+    }
+
     /// <summary>Waits for the first event of a kind that no call has returned yet.</summary>
     public async Task<T> NextAsync<T>() where T : class
     {
@@ -41,6 +48,11 @@ public sealed class EventLog
         public static readonly Flushed Instance = new();
     }
 
+    private sealed record Cleared
+    {
+        public static readonly Cleared Instance = new();
+    }
+
     private sealed class Recorder : UntypedActor
     {
         private readonly EventLog _log;
@@ -49,8 +61,19 @@ public sealed class EventLog
 
         protected override void OnReceive(object message)
         {
-            if (message is Flushed) Sender.Tell(message);
-            else Volatile.Write(ref _log._all, _log._all.Add(message));
+            switch (message)
+            {
+                case Flushed:
+                    Sender.Tell(message);
+                    break;
+                case Cleared:
+                    Volatile.Write(ref _log._all, []);
+                    Sender.Tell(message);
+                    break;
+                default:
+                    Volatile.Write(ref _log._all, _log._all.Add(message));
+                    break;
+            }
         }
     }
 }

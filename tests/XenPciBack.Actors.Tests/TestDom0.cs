@@ -70,14 +70,16 @@ public sealed class TestDom0 : IAsyncDisposable
     /// <param name="isTimeStopped">Every timer and every patience waits until <see cref="Advance"/>.</param>
     /// <param name="withDaemon">false: the test starts it.</param>
     /// <param name="akka">Akka's settings, in HOCON, before the usual ones.</param>
+    /// <param name="toolstackPatience">How long the toolstack waits for a backend; null: libxl's 10 s.</param>
     public static async Task<TestDom0> StartAsync(
-        BackendSettings? settings = null, bool isTimeStopped = false, bool withDaemon = true, string akka = "")
+        BackendSettings? settings = null, bool isTimeStopped = false, bool withDaemon = true, string akka = "",
+        TimeSpan? toolstackPatience = null)
     {
         var directory = new TemporaryDirectory();
         var configuration = ConfigurationFactory.ParseString($"{Quiet}\n{(isTimeStopped ? StoppedTimers : "")}\n{akka}")
             .WithFallback(DataPlane.Configuration);
         var clock = isTimeStopped ? new FakeTimeProvider(DateTimeOffset.UnixEpoch) : null;
-        var xen = await SimulatedXenHost.StartAsync(directory["xenstored"], clock: clock);
+        var xen = await SimulatedXenHost.StartAsync(directory["xenstored"], toolstackPatience, clock);
         var store = await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint);
         var dom0 = new TestDom0(directory, ActorSystem.Create("dom0", configuration), clock, xen, store);
         if (withDaemon) await dom0.StartDaemonAsync(settings);
@@ -135,6 +137,13 @@ public sealed class TestDom0 : IAsyncDisposable
         _daemon = standby;
         standby.Backend.Tell(TakeOver.Instance);
         await before.DisposeAsync();
+    }
+
+    /// <summary>Waits until the daemon has handled every error of a device that was injected before.</summary>
+    public async Task ErrorsHandledAsync()
+    {
+        foreach (var path in (ActorPath[])[Backend.Path / "aer", Backend.Path])
+            await System.ActorSelection(path).Ask<ActorIdentity>(new Identify(path), Eventually.Patience);
     }
 
     private async Task<Daemon> BeginAsync(BackendSettings? settings, bool standsBy)
