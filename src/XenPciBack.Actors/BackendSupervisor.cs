@@ -4,6 +4,7 @@ using Akka.Event;
 using XenPciBack.Actors.Status;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.Slots;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Actors;
@@ -18,6 +19,7 @@ internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
     private readonly BackendMeters _meters;
     private readonly ConnectionDirectories _directories;
     private readonly ILoggingAdapter _log = Context.GetLogger();
+    private readonly GuestProps _guestProps;
     private readonly Dictionary<BackendDirectory, IActorRef> _guests = [];
 
     // Directories that are the kernel's, or whose actor failed: not touched until the toolstack has removed them.
@@ -50,9 +52,19 @@ internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
     private sealed record ListingFailed(Exception Cause);
     private sealed record GuestsEnded(IReadOnlySet<DomainId> Guests, string? Fault);
 
-    public BackendSupervisor(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters, bool standsBy)
+    /// <summary>Makes the actor of a guest.</summary>
+    /// <param name="lost">The device for which the guest has been crashed.</param>
+    /// <param name="errors">What an earlier actor of the guest was told and has not settled.</param>
+    internal delegate Props GuestProps(
+        BackendDirectory directory, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy);
+
+    public BackendSupervisor(
+        XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters,
+        bool standsBy, GuestProps? guestProps)
     {
         (_client, _host, _quarantine, _settings, _meters, _standsBy) = (client, host, quarantine, settings, meters, standsBy);
+        _guestProps = guestProps ?? ((directory, lost, errors, standsBy) => GuestActor.Props(
+            directory, client, host, quarantine, settings, meters.Serve(directory.Guest), lost, errors, standsBy));
         var self = Self;
         _directories = new ConnectionDirectories(client, settings.Domain,
             onChange: () => self.Tell(Changed.Instance, ActorRefs.NoSender),
@@ -91,8 +103,11 @@ internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
 
     public ITimerScheduler Timers { get; set; } = null!;
 
-    public static Props Props(XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters, bool standsBy) =>
-        Akka.Actor.Props.Create(() => new BackendSupervisor(client, host, quarantine, settings, meters, standsBy));
+    /// <param name="guestProps">null: of <see cref="GuestActor"/>. Tests put an actor of their own in its place.</param>
+    public static Props Props(
+        XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters,
+        bool standsBy, GuestProps? guestProps = null) => Akka.Actor.Props.Create(
+            () => new BackendSupervisor(client, host, quarantine, settings, meters, standsBy, guestProps));
 
     protected override void PreStart() => OnChanged();
 
@@ -218,7 +233,8 @@ internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
             return;
         }
         var errors = _unsettled.Values.Where(act => act.Guest == directory.Guest).ToImmutableArray();
-        var guest = Context.Watch(Context.ActorOf(GuestActor.Props(directory, _client, _host, _quarantine, _settings, _meters.Serve(directory.Guest), _lost.GetValueOrDefault(directory.Guest), errors, _standsBy), directory.ActorName));
+        var props = _guestProps(directory, _lost.GetValueOrDefault(directory.Guest), errors, _standsBy);
+        var guest = Context.Watch(Context.ActorOf(props, directory.ActorName));
         _guests[directory] = guest;
         if (!_sinks.IsEmpty) guest.Tell(new Tracing.SinksAre(_sinks));
     }
