@@ -1,9 +1,6 @@
 using System.Buffers.Binary;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.SharedPage;
-using XenPciBack.Simulation;
-using XenPciBack.Simulation.Hypervisor;
-using XenPciBack.Simulation.Pci;
 
 namespace XenPciBack.Actors.Tests;
 
@@ -13,24 +10,17 @@ public sealed class GuestPageTests : IDisposable
     private static readonly DomainId Guest = new(5);
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
-    private readonly ManualTime _time = new();
     private readonly Simulation.Hypervisor.GuestPage _guestPage = new();
-    private readonly XenPciBack.Host.XenHost _host;
+    private readonly BareHost _bare = new();
     private readonly GuestPage _page;
 
     public GuestPageTests()
     {
-        var (grants, ports, pci) = (new GuestGrants(), new GuestPorts(), new SimulatedPciHost());
-        _host = new(new SimulatedGrantTable(grants), new SimulatedEventChannels(ports), new SimulatedHypervisor(_ => true, _ => true), new SimulatedGuestPirqs(new DomainPirqs(), pci), pci.OfOneProcess(), new SimulatedAerFeed())
-        {
-            Toolstack = null!,
-            DeviceRecords = null!,
-            LastingRecords = new MemoryRecords(),
-        };
-        _page = GuestPage.Connect(_host, Guest, grants.Grant(Guest, _guestPage), ports.Allocate(Guest).Number, () => { }, _time);
+        var (grant, port) = (_bare.Grants.Grant(Guest, _guestPage), _bare.Ports.Allocate(Guest).Number);
+        _page = GuestPage.Connect(_bare.Host, Guest, grant, port, () => { }, _bare.Clock);
     }
 
-    public void Dispose() => _host.Dispose();
+    public void Dispose() => _bare.Dispose();
 
     private void Post(int offset)
     {
@@ -39,7 +29,8 @@ public sealed class GuestPageTests : IDisposable
         _guestPage.Bytes[0] |= 1;
     }
 
-    private (bool Waiting, uint Value) Page => ((_guestPage.Bytes[0] & 1) != 0, BinaryPrimitives.ReadUInt32LittleEndian(_guestPage.Bytes[32..]));
+    private (bool Waiting, uint Value) Page =>
+        ((_guestPage.Bytes[0] & 1) != 0, BinaryPrimitives.ReadUInt32LittleEndian(_guestPage.Bytes[32..]));
 
     [Fact]
     public void A_second_request_is_not_taken_while_the_first_is_in_hand()
@@ -66,7 +57,7 @@ public sealed class GuestPageTests : IDisposable
     {
         Post(0x10);
         _page.TakeRequest();
-        _time.Now += Patience;
+        _bare.Clock.Advance(Patience);
         Post(0x14);
         Assert.False(_page.Answer(new PciAnswer(PciOpError.Success, 0xBEEF), Patience));
         Assert.Equal((true, 0u), Page);
@@ -78,17 +69,8 @@ public sealed class GuestPageTests : IDisposable
     {
         Post(0x10);
         _page.TakeRequest();
-        _time.Now += 2 * Patience;
+        _bare.Clock.Advance(2 * Patience);
         Assert.True(_page.Answer(new PciAnswer(PciOpError.Success, 0xBEEF), Patience));
         Assert.Equal((false, 0xBEEFu), Page);
-    }
-
-    private sealed class ManualTime : TimeProvider
-    {
-        public TimeSpan Now { get; set; }
-
-        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
-
-        public override long GetTimestamp() => Now.Ticks;
     }
 }
