@@ -1,6 +1,4 @@
 using System.Collections.Concurrent;
-using Akka.TestKit;
-using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
 using XenPciBack.Simulation;
 using XenPciBack.Simulation.Faults;
@@ -9,90 +7,120 @@ using XenPciBack.Simulation.Pci.Devices;
 
 namespace XenPciBack.Actors.Tests;
 
-/// <summary>A guest's driver is offered a recovery before its guest is ended.</summary>
-public class RecoveryTests : BackendTest
+/// <summary>
+/// A guest's driver is offered a recovery before its guest is ended. Each step: <see cref="RecoveryActorTests"/>.
+/// </summary>
+public class RecoveryTests
 {
     private const uint CompletionTimeout = 1 << 14;
+    private const uint Detected = 6;
     private const int CanRecover = 2, NeedsReset = 3, Disconnect = 4, Recovered = 5;
 
-    private static readonly HostBdf Card = HostBdf.Parse("0000:06:00.0");
+    // Where the shared page has the slot and function of the question that waits in it.
+    private const int QuestionDevFn = 568;
 
-    private static readonly BackendSettings Recovering = Settings with { Aer = Settings.Aer with { Response = AerResponse.RecoverThenKill, StepPatience = TimeSpan.FromHours(1) } };
+    private static readonly TimeSpan StepPatience = TimeSpan.FromHours(1);
 
-    private async Task<(SimulatedGuest Guest, TestProbe Events)> GuestWithDriverAsync(Func<ErrorQuestion, int?> driver, bool takesAer = true, BackendSettings? settings = null)
+    private static readonly BackendSettings Recovering = TestDom0.Settings with
     {
-        await RestartBackendAsync(settings ?? Recovering);
-        Xen.OnCrash = OnCrash.Preserve;
-        Xen.Pci.Plug(Intel82574.At(Card).Resettable());
-        var events = CreateTestProbe();
-        Sys.EventStream.Subscribe(events, typeof(BackendEvents.GuestKilled));
-        Sys.EventStream.Subscribe(events, typeof(BackendEvents.DeviceRecovered));
-        var guest = await Xen.CreateGuestAsync("web", [Card], new FrontendOptions { TakesAer = takesAer, Driver = question => ValueTask.FromResult(driver(question)) });
-        await guest.Frontend.WaitUntilConnectedAsync(Soon());
-        return (guest, events);
+        Aer = TestDom0.Settings.Aer with { Response = AerResponse.RecoverThenKill, StepPatience = StepPatience },
+    };
+
+    private static Task<SimulatedGuest> GuestWithDriverAsync(
+        TestDom0 dom0, Func<ErrorQuestion, int?> driver, bool takesAer = true) =>
+        GuestWithDriverAsync(dom0, question => ValueTask.FromResult(driver(question)), takesAer);
+
+    private static Task<SimulatedGuest> GuestWithDriverAsync(
+        TestDom0 dom0, Func<ErrorQuestion, ValueTask<int?>> driver, bool takesAer = true)
+    {
+        dom0.Xen.OnCrash = OnCrash.Preserve;
+        dom0.Xen.Pci.Plug(Intel82574.At(Spare).Resettable());
+        return dom0.ConnectedGuestAsync("web", [Spare], new FrontendOptions { TakesAer = takesAer, Driver = driver });
+    }
+
+    private static async Task AttachEduAsync(TestDom0 dom0, SimulatedGuest guest)
+    {
+        await dom0.Xen.Toolstack.AttachAsync(guest.Id, Edu);
+        await guest.Frontend.WaitUntilAsync(frontend => frontend.Devices.Length == 2, Eventually.Limit);
     }
 
     private static string[] Steps(SimulatedGuest guest) =>
-        [.. guest.Frontend.Questions.Select(question => $"{question.Command}/{question.Channel} at {question.Bus:x2}:{question.DevFn:x2}")];
+    [
+        .. guest.Frontend.Questions.Select(
+            asked => $"{asked.Command}/{asked.Channel} at {asked.Bus:x2}:{asked.DevFn:x2}"),
+    ];
+
+    private static async Task<string> ReasonOfDeathAsync(TestDom0 dom0) =>
+        (await dom0.Events.NextAsync<BackendEvents.GuestKilled>()).Reason;
 
     [Fact]
     public async Task A_driver_that_can_recover_keeps_its_guest_alive()
     {
-        var (guest, events) = await GuestWithDriverAsync(question => question.Command == 6 ? CanRecover : Recovered);
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        Assert.Equal(new BackendEvents.DeviceRecovered(guest.Id, Card), await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience));
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
+        var guest = await GuestWithDriverAsync(dom0, asked => asked.Command == Detected ? CanRecover : Recovered);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        var recovered = await dom0.Events.NextAsync<BackendEvents.DeviceRecovered>();
+        Assert.Equal(new BackendEvents.DeviceRecovered(guest.Id, Spare), recovered);
         Assert.Equal(["6/1 at 00:00", "8/1 at 00:00", "7/1 at 00:00"], Steps(guest));
-        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
+        Assert.Equal(NicIds, await guest.Device(0).ReadAsync(Register.Ids));
+        Assert.False(guest.IsCrashed);
     }
 
     [Theory]
     [InlineData(AerSeverity.NonFatal, "6/1", 1)]
     [InlineData(AerSeverity.Fatal, "6/2", 0)]
-    public async Task A_driver_that_needs_a_reset_has_its_device_as_it_had_set_it_up(AerSeverity severity, string first, int resets)
+    public async Task A_driver_that_needs_a_reset_has_its_device_as_it_had_set_it_up(
+        AerSeverity severity, string first, int resets)
     {
-        var (guest, events) = await GuestWithDriverAsync(question => question.Command == 6 ? NeedsReset : Recovered);
-        await TurnOnMemoryAsync(guest);
-        Assert.Equal(0, (await EnableMsixAsync(guest, 0, 1)).Error);
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
+        var guest = await GuestWithDriverAsync(dom0, asked => asked.Command == Detected ? NeedsReset : Recovered);
+        await guest.Device(0).TurnOnAsync();
+        Assert.Equal(0, (await guest.Device(0).EnableMsixAsync(0, 1)).Error);
         // A fatal error: the host resets everything below the port.
-        if (severity == AerSeverity.Fatal) Wipe();
+        if (severity == AerSeverity.Fatal) Wipe(dom0);
 
-        Xen.Aer.Inject(Card, severity, CompletionTimeout);
-        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
+        dom0.Xen.Aer.Inject(Spare, severity, CompletionTimeout);
+        await dom0.Events.NextAsync<BackendEvents.DeviceRecovered>();
 
         Assert.Equal([$"{first} at 00:00", "9/1 at 00:00", "7/1 at 00:00"], Steps(guest));
-        Assert.Equal(resets, Xen.Pci[Card].Resets);
-        Assert.Equal(0x0406u, Xen.Pci[Card].Read(0x04, 2) & 0x0406);
-        Assert.Equal(0x8000u, Xen.Pci[Card].Read(0xA2, 2) & 0xC000);
-        Assert.NotEqual(0u, Xen.Pci[Card].Read(0x10, 4) & 0xFFFF_F000);
+        var card = dom0.Xen.Pci[Spare];
+        Assert.Equal(resets, card.Resets);
+        Assert.Equal(0x0406u, card.Read(Register.Command.Offset, 2) & 0x0406);
+        Assert.Equal(0x8000u, card.Read(NicRegister.MsixControl.Offset, 2) & 0xC000);
+        Assert.NotEqual(0u, card.Read(Register.Bar(0).Offset, 4) & 0xFFFF_F000);
     }
 
     [Fact]
-    public async Task After_a_fatal_error_the_host_resets_the_device_and_the_driver_hears_of_it_with_its_registers_back()
+    public async Task After_a_fatal_error_the_host_resets_the_device_and_the_driver_finds_its_registers_restored()
     {
+        // The backend waits for the host's reset for as long as it takes: time stands still.
+        await using var dom0 = await TestDom0.StartAsync(Recovering, isTimeStopped: true);
         var commands = new ConcurrentQueue<uint>();
-        var (guest, events) = await GuestWithDriverAsync(question =>
+        var guest = await GuestWithDriverAsync(dom0, asked =>
         {
-            commands.Enqueue(Xen.Pci[Card].Read(0x04, 2) & 0x0002);
-            return question.Command == 6 ? NeedsReset : Recovered;
+            commands.Enqueue(dom0.Xen.Pci[Spare].Read(Register.Command.Offset, 2) & CommandBits.Memory);
+            return asked.Command == Detected ? NeedsReset : Recovered;
         });
-        await TurnOnMemoryAsync(guest);
-        Xen.Aer.Inject(Card, AerSeverity.Fatal, CompletionTimeout);
-        // The host takes its time between the two.
-        await Task.Delay(200);
-        Wipe();
-        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
-        Assert.Equal([2u, 2u, 2u], commands);
-        Assert.Equal(2u, Xen.Pci[Card].Read(0x04, 2) & 0x0002);
-        Assert.Equal(0, Xen.Pci[Card].Resets);
+        await guest.Device(0).TurnOnAsync();
+        using var looking = dom0.Xen.Faults.Watch(FaultPoint.ConfigRead, device: Spare);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.Fatal, CompletionTimeout);
+        await Eventually.IsTrueAsync(() => looking.Struck > 100);
+        Assert.Empty(commands);
+        Wipe(dom0);
+        await dom0.Events.NextAsync<BackendEvents.DeviceRecovered>();
+        Assert.Equal([CommandBits.Memory, CommandBits.Memory, CommandBits.Memory], commands);
+        Assert.Equal(CommandBits.Memory, dom0.Xen.Pci[Spare].Read(Register.Command.Offset, 2) & CommandBits.Memory);
+        Assert.Equal(0, dom0.Xen.Pci[Spare].Resets);
     }
 
     [Fact]
     public async Task A_device_that_the_host_does_not_reset_after_a_fatal_error_is_reset_by_the_backend()
     {
-        var (_, events) = await GuestWithDriverAsync(question => question.Command == 6 ? NeedsReset : Recovered);
-        Xen.Aer.Inject(Card, AerSeverity.Fatal, CompletionTimeout);
-        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
-        Assert.Equal(1, Xen.Pci[Card].Resets);
+        await using var dom0 = await TestDom0.StartAsync(Recovering, isTimeStopped: true);
+        await GuestWithDriverAsync(dom0, asked => asked.Command == Detected ? NeedsReset : Recovered);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.Fatal, CompletionTimeout);
+        await dom0.AdvanceUntilDoneAsync(dom0.Events.NextAsync<BackendEvents.DeviceRecovered>());
+        Assert.Equal(1, dom0.Xen.Pci[Spare].Resets);
     }
 
     [Theory]
@@ -101,143 +129,150 @@ public class RecoveryTests : BackendTest
     [InlineData(77, "answered aer_detected with 77")]
     public async Task A_driver_without_handlers_and_one_that_lies_lose_the_guest(int verdict, string reason)
     {
-        var (guest, events) = await GuestWithDriverAsync(_ => verdict);
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        Assert.Contains(reason, (await events.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Reason, StringComparison.Ordinal);
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
+        var guest = await GuestWithDriverAsync(dom0, _ => verdict);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        Assert.Contains(reason, await ReasonOfDeathAsync(dom0), StringComparison.Ordinal);
         Assert.True(guest.IsCrashed);
     }
 
     [Fact]
     public async Task A_guest_that_cannot_be_asked_is_not_asked()
     {
-        var (guest, events) = await GuestWithDriverAsync(_ => CanRecover, takesAer: false);
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        Assert.Contains("no error handling", (await events.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Reason, StringComparison.Ordinal);
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
+        var guest = await GuestWithDriverAsync(dom0, _ => CanRecover, takesAer: false);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        Assert.Contains("no error handling", await ReasonOfDeathAsync(dom0), StringComparison.Ordinal);
         Assert.Empty(guest.Frontend.Questions);
     }
 
     [Fact]
     public async Task A_silent_guest_is_waited_for_as_long_as_the_settings_say_and_blocks_nobody()
     {
-        var (guest, events) = await GuestWithDriverAsync(_ => null, settings: Settings with { Aer = Settings.Aer with { Response = AerResponse.RecoverThenKill, StepPatience = TimeSpan.FromMilliseconds(300) } });
-        var bystander = await ConnectedGuestAsync("lab", Edu);
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
-        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(bystander, 0, 0, 4));
-        Assert.Equal(0x10D3_8086u, await ReadConfigAsync(guest, 0, 0, 4));
-        Assert.Contains("has not answered aer_detected in time", (await events.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Reason, StringComparison.Ordinal);
+        await using var dom0 = await TestDom0.StartAsync(Recovering, isTimeStopped: true);
+        var guest = await GuestWithDriverAsync(dom0, _ => null);
+        var bystander = await dom0.ConnectedGuestAsync("lab", Edu);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        await Eventually.EqualAsync(1, () => guest.Frontend.Questions.Count);
+        dom0.Advance(StepPatience - TimeSpan.FromSeconds(1));
+        Assert.Equal(EduIds, await bystander.Device(0).ReadAsync(Register.Ids));
+        Assert.Equal(NicIds, await guest.Device(0).ReadAsync(Register.Ids));
+        Assert.Empty(await dom0.Events.AllOfAsync<BackendEvents.GuestKilled>());
+        dom0.Advance(TimeSpan.FromSeconds(1));
+        var reason = await ReasonOfDeathAsync(dom0);
+        Assert.Contains("has not answered aer_detected in time", reason, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task The_drivers_handlers_use_the_device_while_the_backend_waits_for_them()
     {
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
         SimulatedGuest? guest = null;
-        await RestartBackendAsync(Recovering);
-        Xen.Pci.Plug(Intel82574.At(Card));
-        var events = CreateTestProbe();
-        Sys.EventStream.Subscribe(events, typeof(BackendEvents.DeviceRecovered));
         var read = new List<uint>();
-        guest = await Xen.CreateGuestAsync("web", [Card], new FrontendOptions
+        guest = await GuestWithDriverAsync(dom0, async asked =>
         {
-            Driver = async question =>
-            {
-                read.Add(await ReadConfigAsync(guest!, 0, 0, 4));
-                return question.Command == 6 ? CanRecover : Recovered;
-            },
+            read.Add(await guest!.Device(0).ReadAsync(Register.Ids));
+            return asked.Command == Detected ? CanRecover : Recovered;
         });
-        await guest.Frontend.WaitUntilConnectedAsync(Soon());
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
-        Assert.Equal([0x10D3_8086u, 0x10D3_8086u, 0x10D3_8086u], read);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        await dom0.Events.NextAsync<BackendEvents.DeviceRecovered>();
+        Assert.Equal([NicIds, NicIds, NicIds], read);
     }
 
     [Fact]
     public async Task A_worse_error_during_the_recovery_is_the_end()
     {
-        var (guest, events) = await GuestWithDriverAsync(_ => null);
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        Xen.Aer.Inject(Card, AerSeverity.Fatal, CompletionTimeout);
-        Assert.Contains("another error came during the recovery, fatal", (await events.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Reason, StringComparison.Ordinal);
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
+        var guest = await GuestWithDriverAsync(dom0, _ => null);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        await Eventually.EqualAsync(1, () => guest.Frontend.Questions.Count);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.Fatal, CompletionTimeout);
+        var reason = await ReasonOfDeathAsync(dom0);
+        Assert.Contains("another error came during the recovery, fatal", reason, StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task A_device_that_is_taken_away_meanwhile_needs_no_recovery_and_the_next_question_gets_its_turn()
+    public async Task A_device_that_is_detached_meanwhile_needs_no_recovery_and_the_next_question_gets_its_turn()
     {
-        var (guest, _) = await GuestWithDriverAsync(_ => null);
-        await Xen.Toolstack.AttachAsync(guest.Id, Edu);
-        await guest.Frontend.WaitUntilAsync(frontend => frontend.Devices.Length == 2, Soon());
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
-        Xen.Aer.Inject(Edu, AerSeverity.NonFatal, CompletionTimeout);
-        await Xen.Toolstack.DetachAsync(guest.Id, Card);
-        // The address in the question that waits now.
-        await EventuallyAsync(1 << 3, () => guest.Frontend.Page.Bytes[568]);
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
+        var guest = await GuestWithDriverAsync(dom0, _ => null);
+        await AttachEduAsync(dom0, guest);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        await Eventually.EqualAsync(1, () => guest.Frontend.Questions.Count);
+        dom0.Xen.Aer.Inject(Edu, AerSeverity.NonFatal, CompletionTimeout);
+        await dom0.Xen.Toolstack.DetachAsync(guest.Id, Spare);
+        await Eventually.EqualAsync(1 << 3, () => guest.Frontend.Page.Bytes[QuestionDevFn]);
         Assert.False(guest.IsCrashed);
-        Assert.Equal(0x11E8_1234u, await ReadConfigAsync(guest, 1 << 3, 0, 4));
+        Assert.Equal(EduIds, await guest.DeviceAt("0000:00:01.0").ReadAsync(Register.Ids));
     }
 
     [Fact]
-    public async Task A_device_whose_recovery_is_cut_short_by_the_loss_of_another_is_set_aside_too()
+    public async Task A_device_whose_recovery_is_cut_short_by_the_loss_of_another_is_quarantined_too()
     {
-        var (guest, events) = await GuestWithDriverAsync(_ => null, settings: Recovering with { Aer = Recovering.Aer with { ByDevice = Recovering.Aer.ByDevice.Add(Edu, AerResponse.Kill) } });
-        await Xen.Toolstack.AttachAsync(guest.Id, Edu);
-        await guest.Frontend.WaitUntilAsync(frontend => frontend.Devices.Length == 2, Soon());
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
-        Xen.Aer.Inject(Edu, AerSeverity.NonFatal, CompletionTimeout);
-        Assert.Equal(Edu, (await events.ExpectMsgAsync<BackendEvents.GuestKilled>(Patience)).Device);
-        Assert.Equal([Edu, Card], Quarantine.Devices.Select(quarantined => quarantined.Device));
-    }
-
-    [Fact]
-    public async Task A_guest_that_lets_go_of_its_devices_meanwhile_is_not_ended()
-    {
-        var (guest, _) = await GuestWithDriverAsync(_ => null);
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
-        await Xen.ShutDownGuestAsync(guest);
-        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
-        Assert.False(guest.IsCrashed);
-    }
-
-    [Fact]
-    public async Task A_recovery_cut_short_by_a_failure_begins_anew()
-    {
-        using var think = new ManualResetEventSlim();
-        var (guest, events) = await GuestWithDriverAsync(question =>
+        await using var dom0 = await TestDom0.StartAsync(Recovering with
         {
-            think.Wait(Patience);
-            return question.Command == 6 ? CanRecover : Recovered;
+            Aer = Recovering.Aer with { ByDevice = Recovering.Aer.ByDevice.Add(Edu, AerResponse.Kill) },
         });
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        await EventuallyAsync(1, () => guest.Frontend.Questions.Count);
-        Xen.Faults.Arm(FaultPoint.ConfigRead, FaultKind.Bug, device: Card);
-        Assert.Equal(0x0200_0000u, await ReadConfigAsync(guest, 0, 0x08, 4));
-        think.Set();
-        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
+        var guest = await GuestWithDriverAsync(dom0, _ => null);
+        await AttachEduAsync(dom0, guest);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        await Eventually.EqualAsync(1, () => guest.Frontend.Questions.Count);
+        dom0.Xen.Aer.Inject(Edu, AerSeverity.NonFatal, CompletionTimeout);
+        Assert.Equal(Edu, (await dom0.Events.NextAsync<BackendEvents.GuestKilled>()).Device);
+        Assert.Equal([Edu, Spare], dom0.Quarantine.Devices.Select(quarantined => quarantined.Device));
+    }
+
+    [Fact]
+    public async Task A_guest_that_shuts_down_meanwhile_is_not_ended()
+    {
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
+        var guest = await GuestWithDriverAsync(dom0, _ => null);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        await Eventually.EqualAsync(1, () => guest.Frontend.Questions.Count);
+        await dom0.Xen.ShutDownGuestAsync(guest);
+        await Eventually.EqualAsync(Held.Nothing, () => dom0.Xen.HeldByDom0);
+        Assert.False(guest.IsCrashed);
+    }
+
+    [Fact]
+    public async Task A_recovery_cut_short_by_a_failure_begins_again()
+    {
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
+        var thought = new TaskCompletionSource();
+        var guest = await GuestWithDriverAsync(dom0, async asked =>
+        {
+            await thought.Task;
+            return asked.Command == Detected ? CanRecover : Recovered;
+        });
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        await Eventually.EqualAsync(1, () => guest.Frontend.Questions.Count);
+        dom0.Xen.Faults.Arm(FaultPoint.ConfigRead, FaultKind.Bug, device: Spare);
+        Assert.Equal(NicRevision, await guest.Device(0).ReadAsync(Register.Revision));
+        thought.SetResult();
+        await dom0.Events.NextAsync<BackendEvents.DeviceRecovered>();
         Assert.Equal(["6/1 at 00:00", "8/1 at 00:00", "7/1 at 00:00"], Steps(guest)[^3..]);
     }
 
     [Fact]
-    public async Task Two_devices_of_a_guest_are_brought_back_one_after_the_other()
+    public async Task Two_devices_of_a_guest_are_recovered_one_after_the_other()
     {
-        var (guest, events) = await GuestWithDriverAsync(question => question.Command == 6 ? CanRecover : Recovered);
-        await Xen.Toolstack.AttachAsync(guest.Id, Edu);
-        await guest.Frontend.WaitUntilAsync(frontend => frontend.Devices.Length == 2, Soon());
-        Xen.Aer.Inject(Card, AerSeverity.NonFatal, CompletionTimeout);
-        Xen.Aer.Inject(Edu, AerSeverity.NonFatal, CompletionTimeout);
-        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
-        await events.ExpectMsgAsync<BackendEvents.DeviceRecovered>(Patience);
+        await using var dom0 = await TestDom0.StartAsync(Recovering);
+        var guest = await GuestWithDriverAsync(dom0, asked => asked.Command == Detected ? CanRecover : Recovered);
+        await AttachEduAsync(dom0, guest);
+        dom0.Xen.Aer.Inject(Spare, AerSeverity.NonFatal, CompletionTimeout);
+        dom0.Xen.Aer.Inject(Edu, AerSeverity.NonFatal, CompletionTimeout);
+        await dom0.Events.NextAsync<BackendEvents.DeviceRecovered>();
+        await dom0.Events.NextAsync<BackendEvents.DeviceRecovered>();
         Assert.Equal(6, guest.Frontend.Questions.Count);
     }
 
-    private void Wipe()
+    private static void Wipe(TestDom0 dom0)
     {
-        var card = Xen.Pci[Card];
-        card.Force(0x04, 2, 0);
-        for (var bar = 0x10; bar < 0x28; bar += 4) card.Force(bar, 4, 0);
-        card.Force(0xA2, 2, card.Read(0xA2, 2) & 0x3FFF);
+        var card = dom0.Xen.Pci[Spare];
+        card.Force(Register.Command.Offset, 2, 0);
+        for (var bar = 0; bar < 6; bar++) card.Force(Register.Bar(bar).Offset, 4, 0);
+        var msix = NicRegister.MsixControl.Offset;
+        card.Force(msix, 2, card.Read(msix, 2) & 0x3FFF);
     }
 }
