@@ -19,8 +19,10 @@ public sealed class Measurements : IDisposable
         {
             if (instrument.Meter == meters.Meter) listener.EnableMeasurementEvents(instrument);
         };
-        _listener.SetMeasurementEventCallback<long>((instrument, value, tags, _) => _observed.Add(new Series(instrument.Name, value, tags.ToArray().ToDictionary(tag => tag.Key, tag => (string?)tag.Value))));
-        _listener.SetMeasurementEventCallback<double>((instrument, _, _, _) => _recorded.AddOrUpdate(instrument.Name, 1, (_, before) => before + 1));
+        _listener.SetMeasurementEventCallback<long>((instrument, value, tags, _) => _observed.Add(new Series(
+            instrument.Name, value, tags.ToArray().ToDictionary(tag => tag.Key, tag => (string?)tag.Value))));
+        _listener.SetMeasurementEventCallback<double>((instrument, _, _, _) =>
+            _recorded.AddOrUpdate(instrument.Name, 1, (_, before) => before + 1));
         _listener.Start();
     }
 
@@ -37,7 +39,8 @@ public sealed class Measurements : IDisposable
 
     /// <summary>The sum of the series of this name that have these tags.</summary>
     public long Sum(string name, params (string Key, string Value)[] tags) =>
-        Scrape().Where(series => series.Name == name && tags.All(tag => series.Tags[tag.Key] == tag.Value)).Sum(series => series.Value);
+        Scrape().Where(series => series.Name == name && tags.All(tag => series.Tags[tag.Key] == tag.Value))
+            .Sum(series => series.Value);
 
     /// <summary>How many measurements a histogram has got.</summary>
     public long Recorded(string histogram) => _recorded.GetValueOrDefault(histogram);
