@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using XenPciBack.Protocol;
 using XenPciBack.Simulation;
 using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Pci.Devices;
@@ -8,98 +9,151 @@ using Xunit.Abstractions;
 namespace XenPciBack.Actors.Tests;
 
 /// <summary>
-/// A daemon that serves a hundred guests is killed again and again, before each kind of call that it makes to the host and at random
-/// moments, and the next one takes the guests up. Every operation of every guest is answered as if nothing had been, and each finds its device
-/// as it left it. Every other time a standby takes over. KILLS says how often (50, so that all tests together take less than an hour), KILLS_SEED which.
+/// A daemon that serves many guests is killed again and again, before each kind of call that it makes to the host and
+/// at random moments, and the next one adopts the guests. Every operation of every guest is answered as if nothing had
+/// been, and each finds its device as it left it. Each kind of kill happens with a standby that takes over and without one.
+/// KILLS says how many kills, KILLS_GUESTS how many guests (20 at least), KILLS_SEED which order.
 /// </summary>
-public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
+[Collection(nameof(AloneInTheProcess))]
+public class ManyKillsTests(ITestOutputHelper output)
 {
-    private const int GuestCount = 100;
-
-    private static readonly FaultPoint[] Points =
+    // Before which call the daemon is killed; null: before whatever it is at.
+    private static readonly FaultPoint?[] Points =
     [
-        FaultPoint.ConfigRead, FaultPoint.ConfigWrite, FaultPoint.DeviceOpen, FaultPoint.DeviceRecord, FaultPoint.DeviceReset, FaultPoint.GrantMap, FaultPoint.PortBind,
-        FaultPoint.Notify, FaultPoint.Unmask, FaultPoint.PirqMap, FaultPoint.PirqUnmap,
+        FaultPoint.ConfigRead, FaultPoint.ConfigWrite, FaultPoint.DeviceOpen, FaultPoint.DeviceRecord,
+        FaultPoint.DeviceReset, FaultPoint.GrantMap, FaultPoint.PortBind, FaultPoint.Notify, FaultPoint.Unmask,
+        FaultPoint.PirqMap, FaultPoint.PirqUnmap, null,
     ];
+
+    private readonly int _guestCount = ManyGuests.Number("KILLS_GUESTS", 24);
 
     [Fact]
     public async Task Guests_find_everything_as_they_left_it()
     {
-        var (kills, seed) = (Number("KILLS", 50), Number("KILLS_SEED", Random.Shared.Next()));
-        output.WriteLine($"KILLS={kills} KILLS_SEED={seed}");
+        var kills = ManyGuests.Number("KILLS", 2 * Points.Length);
+        var seed = ManyGuests.Number("KILLS_SEED", Random.Shared.Next());
+        output.WriteLine($"KILLS={kills} KILLS_GUESTS={_guestCount} KILLS_SEED={seed}");
         var random = new Random(seed);
-        for (var i = 0; i < GuestCount; i++) Xen.Pci.Plug(Intel82574.At(DeviceOf(i)).Resettable());
+        await using var dom0 = await TestDom0.StartAsync();
         var workers = new List<Worker>();
-        for (var i = 0; i < GuestCount; i++) workers.Add(new Worker(await Xen.CreateGuestAsync($"guest{i}", [DeviceOf(i)], Patient), random.Next()));
-        foreach (var worker in workers) await worker.Guest.Frontend.WaitUntilConnectedAsync(Soon());
+        // One device more than guests, for one that comes and goes.
+        for (var i = 0; i <= _guestCount; i++) dom0.Xen.Pci.Plug(Intel82574.At(ManyGuests.DeviceOf(i)).Resettable());
+        for (var i = 0; i < _guestCount; i++)
+        {
+            HostBdf[] device = [ManyGuests.DeviceOf(i)];
+            var guest = await dom0.Xen.CreateGuestAsync($"guest{i}", device, ManyGuests.Patient);
+            workers.Add(new Worker(guest, random.Next()));
+        }
+        foreach (var worker in workers) await worker.Guest.Frontend.WaitUntilConnectedAsync(Eventually.Limit);
         foreach (var worker in workers) worker.Begin();
 
         var (waitedWithStandby, waitedAlone) = (new List<double>(), new List<double>());
-        var struck = new SortedDictionary<string, int>(StringComparer.Ordinal);
-        for (var kill = 0; kill < kills; kill++)
+        var number = 0;
+        foreach (var (point, hasStandby) in InRandomOrder(random, kills))
         {
-            var standby = kill % 2 == 0 ? await StartStandbyAsync() : null;
+            var call = point?.ToString() ?? "whatever it is at";
+            var how = $"kill {number++} (before {call}, {(hasStandby ? "a" : "no")} standby)";
+            var standby = hasStandby ? await dom0.StartStandbyAsync() : null;
             foreach (var worker in workers) worker.TakeLongestWait();
-            var how = await KillAsync(random, isAlone: standby is null);
-            struck[how] = struck.GetValueOrDefault(how) + 1;
-            if (standby is not null)
-            {
-                await LetTakeOverAsync(standby);
-            }
-            else
-            {
-                await StopBackendAsync();
-                await StartBackendAsync();
-            }
+            var visitor = await KillAsync(dom0, random, point, hasStandby);
+            if (standby is not null) await dom0.LetTakeOverAsync(standby);
+            else await dom0.RestartDaemonAsync();
             var before = workers.ConvertAll(worker => worker.Operations);
-            foreach (var (worker, operations) in workers.Zip(before)) await EventuallyAsync(true, () => worker.Operations > operations + 1 || worker.Fault is not null);
-            var faults = workers.Where(worker => worker.Fault is not null).Select(worker => $"{worker.Guest.Name}: {worker.Fault}");
-            Assert.True(!faults.Any(), $"kill {kill} ({how}) of KILLS_SEED={seed}: {string.Join("; ", faults)}");
+            foreach (var (worker, operations) in workers.Zip(before))
+                await Eventually.IsTrueAsync(
+                    () => worker.Operations > operations + 1 || worker.Fault is not null,
+                    () => $"{how}: {worker.Guest.Name}");
+            var faults = workers.Where(worker => worker.Fault is not null)
+                .Select(worker => $"{worker.Guest.Name}: {worker.Fault}").ToList();
+            Assert.True(faults.Count == 0, $"{how} of KILLS_SEED={seed}: {string.Join("; ", faults)}");
             Assert.All(workers, worker => Assert.Equal(4, worker.Guest.Frontend.State));
             (standby is null ? waitedAlone : waitedWithStandby).Add(workers.Max(worker => worker.TakeLongestWait()));
+            if (visitor is not null)
+            {
+                await visitor.Frontend.WaitUntilConnectedAsync(Eventually.Limit);
+                await LeaveAsync(dom0, visitor);
+            }
+            await Eventually.EqualAsync(workers.Count, () => dom0.Xen.DeviceRecords.Count, how);
         }
 
         foreach (var worker in workers) await worker.EndAsync();
-        output.WriteLine($"{workers.Sum(worker => worker.Operations)} operations; killed before: {string.Join(", ", struck.Select(count => $"{count.Key} {count.Value}"))}");
-        output.WriteLine($"the guest that waited longest at a kill, from one answer to the next: {InWords(waitedWithStandby)} with a standby, {InWords(waitedAlone)} without");
+        output.WriteLine($"{workers.Sum(worker => worker.Operations)} operations");
+        output.WriteLine("the guest that waited longest at a kill, from one answer to the next: "
+            + $"{InWords(waitedWithStandby)} with a standby, {InWords(waitedAlone)} without");
         Assert.All(workers, worker => Assert.Equal(0, worker.Guest.Frontend.UnansweredRequests));
-        foreach (var worker in workers) await Xen.DestroyGuestAsync(worker.Guest);
-        await EventuallyAsync(Held.Nothing, () => Xen.HeldByDom0);
-        await EventuallyAsync(0, () => Xen.DeviceRecords.Count);
+        foreach (var worker in workers) await dom0.Xen.DestroyGuestAsync(worker.Guest);
+        await Eventually.EqualAsync(Held.Nothing, () => dom0.Xen.HeldByDom0);
+        await Eventually.EqualAsync(0, () => dom0.Xen.DeviceRecords.Count);
+    }
+
+    /// <summary>Each kind of kill once, with a standby and without, then again in another order, and so on.</summary>
+    private static IEnumerable<(FaultPoint? Point, bool HasStandby)> InRandomOrder(Random random, int count)
+    {
+        var round = Points.SelectMany(point => new[] { (point, true), (point, false) }).ToArray();
+        for (var i = 0; i < count; i++)
+        {
+            if (i % round.Length == 0) random.Shuffle(round);
+            yield return round[i % round.Length];
+        }
     }
 
     private static string InWords(List<double> waited) => waited.Count == 0 ? "(none)"
-        : string.Create(CultureInfo.InvariantCulture, $"{waited.Order().ElementAt(waited.Count / 2):0} ms (median), {waited.Max():0} ms (longest)");
+        : string.Create(
+            CultureInfo.InvariantCulture,
+            $"{waited.Order().ElementAt(waited.Count / 2):0} ms (median), {waited.Max():0} ms (longest)");
 
-    /// <returns>Before which call, if it came to one.</returns>
-    private async Task<string> KillAsync(Random random, bool isAlone)
+    /// <returns>The guest that was being created when the daemon was killed, if there was one.</returns>
+    private async Task<SimulatedGuest?> KillAsync(TestDom0 dom0, Random random, FaultPoint? point, bool hasStandby)
     {
-        var point = random.Next(Points.Length + 1);
-        if (point == Points.Length)
+        if (point is not { } call)
         {
             await Task.Delay(random.Next(20));
-            Process.Kill();
-            return "whatever it was at";
+            dom0.Process.Kill();
+            return null;
         }
-        using var fault = Xen.Faults.Arm(Points[point], FaultKind.Death, nth: 1 + random.Next(20), process: isAlone ? null : Process);
-        // Some calls are made only while guests are taken up: then it is the next daemon that is killed.
-        if (isAlone && Points[point] is FaultPoint.DeviceOpen or FaultPoint.DeviceRecord or FaultPoint.GrantMap or FaultPoint.PortBind)
+        HostBdf[] device = [ManyGuests.DeviceOf(_guestCount)];
+        SimulatedGuest? visitor = null;
+        var isOfBeginning =
+            call is FaultPoint.DeviceOpen or FaultPoint.DeviceRecord or FaultPoint.GrantMap or FaultPoint.PortBind;
+        if (call == FaultPoint.DeviceReset)
+            visitor = await dom0.ConnectedGuestAsync("visitor", device, ManyGuests.Patient);
+        var isOfVisitor = (isOfBeginning && hasStandby) || call == FaultPoint.DeviceReset;
+        using var death = dom0.Xen.Faults.Arm(
+            call, FaultKind.Death, nth: isOfVisitor ? 1 : 1 + random.Next(20),
+            process: hasStandby ? dom0.Process : null);
+        if (isOfBeginning && hasStandby)
         {
-            Process.Kill();
-            await StopBackendAsync();
-            await BeginBackendAsync();
+            visitor = await dom0.Xen.CreateGuestAsync("visitor", device, ManyGuests.Patient);
         }
-        for (var tries = 0; tries < 200 && fault.Struck == 0; tries++) await Task.Delay(5);
-        if (fault.Struck > 0) return Points[point].ToString();
-        Process.Kill();
-        return "whatever it was at";
+        else if (isOfBeginning)
+        {
+            // Without a standby it is the next daemon that is killed, while it adopts the guests.
+            dom0.Process.Kill();
+            await dom0.StopDaemonAsync();
+            await dom0.BeginDaemonAsync();
+        }
+        else if (visitor is not null)
+        {
+            await LeaveAsync(dom0, visitor);
+            visitor = null;
+        }
+        await Eventually.EqualAsync(1, () => death.Struck, $"{call}");
+        return visitor;
+    }
+
+    /// <summary>The guest ends from one moment to the next, and its toolstack removes what there is of it.</summary>
+    private static async Task LeaveAsync(TestDom0 dom0, SimulatedGuest guest)
+    {
+        await dom0.Xen.CrashGuestAsync(guest);
+        await dom0.Store.RemoveAsync(TestDom0.BackendOf(guest).Parent);
+        await dom0.Xen.Toolstack.RemoveDomainAsync(guest.Id);
+        dom0.Xen.XenStored.ReleaseDomain(guest.Id.Value);
     }
 
     /// <summary>A guest that uses its device without a pause and knows what it must find.</summary>
     private sealed class Worker(SimulatedGuest guest, int seed)
     {
-        private const int Command = 0x04, Bar0 = 0x10, Revision = 0x08;
-        private const uint NicRevision = 0x0200_0000, Bar0Size = 0xFFFE_0000;
+        private const uint Bar0Size = 0xFFFE_0000;
         private const uint Decoding = 0x0003, Shadow = 0x0540;
 
         private readonly Random _random = new(seed);
@@ -120,7 +174,8 @@ public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
 
         /// <summary>Forgets it, too.</summary>
         /// <returns>The longest time an operation took since it was asked for last, in ms.</returns>
-        public double TakeLongestWait() => Stopwatch.GetElapsedTime(0, Interlocked.Exchange(ref _longestWait, 0)).TotalMilliseconds;
+        public double TakeLongestWait() =>
+            Stopwatch.GetElapsedTime(0, Interlocked.Exchange(ref _longestWait, 0)).TotalMilliseconds;
 
         public void Begin() => _working = Task.Run(WorkAsync);
 
@@ -134,13 +189,14 @@ public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
         {
             try
             {
-                var bar = await ReadAsync(Bar0);
-                await WriteAsync(Command, 2, _command);
+                var bar = await ReadAsync(Register.Bar(0));
+                await WriteAsync(Register.Command, _command);
                 while (!_stop.IsCancellationRequested && Fault is null)
                 {
                     var began = Stopwatch.GetTimestamp();
                     await StepAsync(bar);
-                    Interlocked.Exchange(ref _longestWait, Math.Max(Volatile.Read(ref _longestWait), Stopwatch.GetTimestamp() - began));
+                    var took = Stopwatch.GetTimestamp() - began;
+                    Interlocked.Exchange(ref _longestWait, Math.Max(Volatile.Read(ref _longestWait), took));
                     Interlocked.Increment(ref _operations);
                 }
             }
@@ -155,48 +211,52 @@ public class ManyKillsTests(ITestOutputHelper output) : ManyGuestsTest
             switch (_random.Next(8))
             {
                 case 0:
-                    // The bits that only the guest sees, and bus mastering; decoding stays on, or MSI-X would be refused.
+                    // Bits that only the guest sees, and bus mastering; decoding stays on, or MSI-X would be refused.
                     _command = Decoding | (_random.Next(2) == 0 ? 0x0004u : 0) | ((uint)_random.Next() & Shadow);
-                    await WriteAsync(Command, 2, _command);
+                    await WriteAsync(Register.Command, _command);
                     break;
                 case 1:
                     _showsSize = !_showsSize;
-                    await WriteAsync(Bar0, 4, _showsSize ? uint.MaxValue : bar);
+                    await WriteAsync(Register.Bar(0), _showsSize ? uint.MaxValue : bar);
                     break;
                 case 2 when !_messages:
-                    var enabled = _random.Next(2) == 0 ? await AskAsync(guest, EnableMsi) : await EnableMsixAsync(guest, 0, 1, 2);
+                    var device = guest.Device(0);
+                    var isMsi = _random.Next(2) == 0;
+                    var enabled = await (isMsi ? device.EnableMsiAsync() : device.EnableMsixAsync(0, 1, 2));
                     Expect("enable", 0, enabled.Error);
                     _messages = true;
                     break;
                 case 2:
-                    Expect("disable", 0, (await AskAsync(guest, DisableMsi)).Error);
+                    Expect("disable", 0, (await guest.Device(0).DisableMsiAsync()).Error);
                     _messages = false;
                     break;
                 case 3:
-                    Expect("command", _command & 0x0547, await ReadAsync(Command, 2) & 0x0547);
+                    Expect("command", _command & 0x0547, await ReadAsync(Register.Command) & 0x0547);
                     break;
                 case 4:
-                    Expect("BAR 0", _showsSize ? Bar0Size : bar, await ReadAsync(Bar0));
+                    Expect("BAR 0", _showsSize ? Bar0Size : bar, await ReadAsync(Register.Bar(0)));
                     break;
                 default:
-                    Expect("revision", NicRevision, await ReadAsync(Revision));
+                    Expect("revision", NicRevision, await ReadAsync(Register.Revision));
                     break;
             }
         }
 
-        private async Task<uint> ReadAsync(int offset, int size = 4)
+        private async Task<uint> ReadAsync(Register register)
         {
-            var answer = await guest.Frontend.ReadConfigAsync(0, 0, 0, offset, size);
-            Expect($"read of {offset:x}", 0, answer.Error);
-            if (answer.TimedOut) Fault ??= $"read of {offset:x} was not answered";
+            var answer = await guest.Device(0).TryReadAsync(register);
+            Expect($"read of {register}", 0, answer.Error);
+            if (answer.TimedOut) Fault ??= $"read of {register} was not answered";
             return answer.Value;
         }
 
-        private async Task WriteAsync(int offset, int size, uint value) => Expect($"write of {offset:x}", 0, (await guest.Frontend.WriteConfigAsync(0, 0, 0, offset, size, value)).Error);
+        private async Task WriteAsync(Register register, uint value) =>
+            Expect($"write of {register}", 0, (await guest.Device(0).TryWriteAsync(register, value)).Error);
 
         private void Expect(string what, long expected, long actual)
         {
-            if (actual != expected) Fault ??= string.Create(CultureInfo.InvariantCulture, $"{what} is {actual:x}, expected {expected:x}");
+            if (actual != expected)
+                Fault ??= string.Create(CultureInfo.InvariantCulture, $"{what} is {actual:x}, expected {expected:x}");
         }
     }
 }
