@@ -85,9 +85,9 @@ public class RecoveryTests
         Assert.Equal([$"{first} at 00:00", "9/1 at 00:00", "7/1 at 00:00"], Steps(guest));
         var card = dom0.Xen.Pci[Spare];
         Assert.Equal(resets, card.Resets);
-        Assert.Equal(0x0406u, card.Read(Register.Command.Offset, 2) & 0x0406);
-        Assert.Equal(0x8000u, card.Read(NicRegister.MsixControl.Offset, 2) & 0xC000);
-        Assert.NotEqual(0u, card.Read(Register.Bar(0).Offset, 4) & 0xFFFF_F000);
+        Assert.Equal(0x0406u, card.Read(Register.Command) & 0x0406);
+        Assert.Equal(0x8000u, card.Read(NicRegister.MsixControl) & 0xC000);
+        Assert.NotEqual(0u, card.Read(Register.Bar(0)) & 0xFFFF_F000);
     }
 
     [Fact]
@@ -98,7 +98,7 @@ public class RecoveryTests
         var commands = new ConcurrentQueue<uint>();
         var guest = await GuestWithDriverAsync(dom0, asked =>
         {
-            commands.Enqueue(dom0.Xen.Pci[Spare].Read(Register.Command.Offset, 2) & CommandBits.Memory);
+            commands.Enqueue(dom0.Xen.Pci[Spare].Read(Register.Command) & CommandBits.Memory);
             return asked.Command == Detected ? NeedsReset : Recovered;
         });
         await guest.Device(0).TurnOnAsync();
@@ -109,7 +109,7 @@ public class RecoveryTests
         Wipe(dom0);
         await dom0.Events.NextAsync<BackendEvents.DeviceRecovered>();
         Assert.Equal([CommandBits.Memory, CommandBits.Memory, CommandBits.Memory], commands);
-        Assert.Equal(CommandBits.Memory, dom0.Xen.Pci[Spare].Read(Register.Command.Offset, 2) & CommandBits.Memory);
+        Assert.Equal(CommandBits.Memory, dom0.Xen.Pci[Spare].Read(Register.Command) & CommandBits.Memory);
         Assert.Equal(0, dom0.Xen.Pci[Spare].Resets);
     }
 
@@ -270,9 +270,8 @@ public class RecoveryTests
     private static void Wipe(TestDom0 dom0)
     {
         var card = dom0.Xen.Pci[Spare];
-        card.Force(Register.Command.Offset, 2, 0);
-        for (var bar = 0; bar < 6; bar++) card.Force(Register.Bar(bar).Offset, 4, 0);
-        var msix = NicRegister.MsixControl.Offset;
-        card.Force(msix, 2, card.Read(msix, 2) & 0x3FFF);
+        card.Force(Register.Command, 0);
+        for (var bar = 0; bar < 6; bar++) card.Force(Register.Bar(bar), 0);
+        card.Force(NicRegister.MsixControl, card.Read(NicRegister.MsixControl) & 0x3FFF);
     }
 }

@@ -161,8 +161,8 @@ public abstract class SupervisionTests
     private static (uint Msi, uint Msix, int Pirqs) MessagesOf(TestDom0 dom0, SimulatedGuest guest)
     {
         var card = dom0.Xen.Pci[Card];
-        var msi = card.Read(NicRegister.MsiControl.Offset, 2) & 0x0001;
-        var msix = card.Read(NicRegister.MsixControl.Offset, 2) & 0x8000;
+        var msi = card.Read(NicRegister.MsiControl) & 0x0001;
+        var msix = card.Read(NicRegister.MsixControl) & 0x8000;
         return (msi, msix, dom0.Xen.Pirqs.Of(guest.Id).Length);
     }
 
