@@ -12,11 +12,12 @@ namespace XenPciBack.Fleet;
 /// <param name="LostAfter">A node that has not been heard of for about this long is lost.</param>
 /// <param name="GiveUpAfter">A node that is lost for this long has to join again.</param>
 public sealed record FleetSettings(
-    string Name, IPEndPoint Listen, ImmutableArray<DnsEndPoint> Seeds, FleetTls? Tls, TimeSpan LostAfter, TimeSpan GiveUpAfter)
+    string Name, IPEndPoint Listen, ImmutableArray<DnsEndPoint> Seeds, FleetTls? Tls,
+    TimeSpan LostAfter, TimeSpan GiveUpAfter)
 {
     /// <summary>
-    /// A node does its periodic work once in this time: it tells the others who is a member, decides who becomes one, and
-    /// reports a changed status. After two beats it tries again what has failed.
+    /// A node does its periodic work once in this time: it tells the others who is a member, decides who becomes one,
+    /// and reports a changed status. After two beats it tries again what has failed.
     /// </summary>
     public TimeSpan Beat { get; init; } = TimeSpan.FromSeconds(1);
 }
