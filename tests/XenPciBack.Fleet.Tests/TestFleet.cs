@@ -61,23 +61,3 @@ internal sealed class TestFleet : IAsyncDisposable
         return node;
     }
 }
-
-internal static class Eventually
-{
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
-
-    /// <param name="circumstances">Said when it does not come true.</param>
-    public static Task IsTrueAsync(Func<bool> condition, Func<string>? circumstances = null, [System.Runtime.CompilerServices.CallerArgumentExpression(nameof(condition))] string? text = null) =>
-        IsTrueAsync(() => Task.FromResult(condition()), circumstances, text);
-
-    /// <inheritdoc cref="IsTrueAsync(Func{bool}, Func{string}?, string?)"/>
-    public static async Task IsTrueAsync(Func<Task<bool>> condition, Func<string>? circumstances = null, [System.Runtime.CompilerServices.CallerArgumentExpression(nameof(condition))] string? text = null)
-    {
-        var clock = System.Diagnostics.Stopwatch.StartNew();
-        while (!await condition())
-        {
-            Assert.True(clock.Elapsed < Patience, $"not within {Patience.TotalSeconds} s: {text}\n{circumstances?.Invoke()}");
-            await Task.Delay(20);
-        }
-    }
-}
