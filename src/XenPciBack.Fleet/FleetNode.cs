@@ -13,7 +13,7 @@ namespace XenPciBack.Fleet;
 /// </summary>
 public sealed class FleetNode : IAsyncDisposable
 {
-    private static readonly TimeSpan BetweenTries = TimeSpan.FromSeconds(2), LeavePatience = TimeSpan.FromSeconds(5), AnswerPatience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan LeavePatience = TimeSpan.FromSeconds(5), AnswerPatience = TimeSpan.FromSeconds(5);
 
     private readonly CancellationTokenSource _stop = new();
     private readonly FleetSettings _settings;
@@ -36,8 +36,11 @@ public sealed class FleetNode : IAsyncDisposable
     /// <summary>Reports what a host says.</summary>
     /// <param name="log">Where log lines go; called on any thread.</param>
     /// <exception cref="FleetException">The settings would have it speak plain text off loopback.</exception>
-    public static FleetNode OfHost(FleetSettings settings, LocalHost host, FleetThreads threads, Action<LogEvent> log) =>
-        new(settings, FleetSystem.HostRole, "reporter", () => Props.Create(() => new HostReporter(host, settings.Seeds.IsEmpty ? null : settings.GiveUpAfter)), threads, log);
+    public static FleetNode OfHost(FleetSettings settings, LocalHost host, FleetThreads threads, Action<LogEvent> log)
+    {
+        var reporter = () => Props.Create(() => new HostReporter(host, settings));
+        return new FleetNode(settings, FleetSystem.HostRole, "reporter", reporter, threads, log);
+    }
 
     /// <summary>Fills the board with what all hosts report.</summary>
     /// <inheritdoc cref="OfHost"/>
@@ -87,7 +90,8 @@ public sealed class FleetNode : IAsyncDisposable
                 if (_failure != e.Message) Warn($"the fleet cannot be joined, which is tried again until it can: {Innermost(e).Message}", e);
                 _failure = e.Message;
             }
-            await ((Task)Task.Delay(BetweenTries, _stop.Token)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await ((Task)Task.Delay(2 * _settings.Beat, _stop.Token))
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 

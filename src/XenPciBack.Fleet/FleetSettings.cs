@@ -11,7 +11,16 @@ namespace XenPciBack.Fleet;
 /// <param name="Tls">null: plain text, which only goes over loopback.</param>
 /// <param name="LostAfter">A node that has not been heard of for about this long is lost.</param>
 /// <param name="GiveUpAfter">A node that is lost for this long has to join again.</param>
-public sealed record FleetSettings(string Name, IPEndPoint Listen, ImmutableArray<DnsEndPoint> Seeds, FleetTls? Tls, TimeSpan LostAfter, TimeSpan GiveUpAfter);
+public sealed record FleetSettings(
+    string Name, IPEndPoint Listen, ImmutableArray<DnsEndPoint> Seeds, FleetTls? Tls,
+    TimeSpan LostAfter, TimeSpan GiveUpAfter)
+{
+    /// <summary>
+    /// A node does its periodic work once in this time: it tells the others who is a member, decides who becomes one,
+    /// and reports a changed status. After two beats it tries again what has failed.
+    /// </summary>
+    public TimeSpan Beat { get; init; } = TimeSpan.FromSeconds(1);
+}
 
 /// <summary>Who this node is, and by whom the others must have been certified: both sides of each connection show a certificate.</summary>
 /// <param name="Certificate">With its private key.</param>

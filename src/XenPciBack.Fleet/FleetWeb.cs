@@ -78,7 +78,7 @@ public sealed class FleetWeb : IAsyncDisposable
             context.Response.StatusCode = ready ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
             return context.Response.WriteAsync(ready ? "ready\n" : "not ready\n");
         }));
-        app.MapDashboard(board, views, name);
+        app.MapDashboard(board, views, new DashboardTimes(), name);
 
         var meter = Instruments(board);
         try

@@ -13,7 +13,6 @@ namespace XenPciBack.Daemon.Tests;
 /// <summary>An operator lets the daemon go for good.</summary>
 public sealed class DrainTests : IAsyncLifetime
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
     private static readonly BackendSettings Settings = new(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromMilliseconds(200), StoreRetry: TimeSpan.FromMilliseconds(50));
 
     private readonly TemporaryDirectory _directory = new();
@@ -30,8 +29,7 @@ public sealed class DrainTests : IAsyncLifetime
         _client = await XenStoreClient.ConnectAsync(_xen.XenStored.Endpoint);
         _system.StartPciBackend(_client, _host, new Quarantine(_host.LastingRecords), Settings);
         foreach (var (name, devices) in DemoHost.Guests) await _xen.CreateGuestAsync(name, devices);
-        using var limit = new CancellationTokenSource(Patience);
-        foreach (var guest in _xen.Guests) await guest.Frontend.WaitUntilConnectedAsync(limit.Token);
+        foreach (var guest in _xen.Guests) await guest.Frontend.WaitUntilConnectedAsync(Eventually.Limit);
     }
 
     public async Task DisposeAsync()
@@ -43,11 +41,7 @@ public sealed class DrainTests : IAsyncLifetime
         _directory.Dispose();
     }
 
-    private async Task UntilNothingIsHeldAsync()
-    {
-        using var limit = new CancellationTokenSource(Patience);
-        while (_xen.HeldByDom0 != Held.Nothing) await Task.Delay(10, limit.Token);
-    }
+    private Task UntilNothingIsHeldAsync() => Eventually.EqualAsync(Held.Nothing, () => _xen.HeldByDom0);
 
     private Drain Drain(IToolstack? toolstack = null) => new(_client, toolstack is null ? _host : _host with { Toolstack = toolstack }, DomainId.Zero, () => _next);
 
@@ -79,7 +73,7 @@ public sealed class DrainTests : IAsyncLifetime
         await drain.AskAsync();
         Assert.False(drain.IsDone);
         drain.End();
-        await drain.DoneAsync(CancellationToken.None).WaitAsync(Patience);
+        await drain.DoneAsync(CancellationToken.None).WaitAsync(Eventually.Patience);
         Assert.True(drain.IsDone);
     }
 
@@ -104,7 +98,7 @@ public sealed class DrainTests : IAsyncLifetime
     public async Task A_device_that_is_still_listed_when_the_toolstack_has_said_twice_that_it_is_detached_is_named_and_the_daemon_goes_on()
     {
         var toolstack = new Forgetful(_host.Toolstack, times: int.MaxValue);
-        var (_, refusal) = await Drain(toolstack).AskAsync().WaitAsync(Patience);
+        var (_, refusal) = await Drain(toolstack).AskAsync().WaitAsync(Eventually.Patience);
         Assert.Equal("guest web (1) keeps 0000:03:00.0, and this daemon serves on: the toolstack has said 2 times that the device is detached, and still lists it", refusal);
         Assert.Equal(2, toolstack.Forgotten);
     }
@@ -112,7 +106,8 @@ public sealed class DrainTests : IAsyncLifetime
     [Fact]
     public async Task A_device_that_is_still_listed_once_is_asked_for_again_and_named_once()
     {
-        var (devices, refusal) = await Drain(new Forgetful(_host.Toolstack, times: 1)).AskAsync().WaitAsync(Patience);
+        var toolstack = new Forgetful(_host.Toolstack, times: 1);
+        var (devices, refusal) = await Drain(toolstack).AskAsync().WaitAsync(Eventually.Patience);
         Assert.Null(refusal);
         Assert.Equal(DemoHost.DeviceCount, devices.Count);
         await UntilNothingIsHeldAsync();

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using Serilog;
@@ -47,35 +46,25 @@ public sealed class ExposureTests : IDisposable
         await backend.StartAsync();
         await using (var exposure = Exposure.OfHost(settings, backend.Services, () => true))
         {
-            await UntilAsync(() => _warnings.Lines.Any(line => line.Contains(taken, StringComparison.Ordinal)));
+            await Eventually.IsTrueAsync(
+                () => _warnings.Lines.Any(line => line.Contains(taken, StringComparison.Ordinal)));
             Assert.Null(exposure.Address);
             var guest = await xen.CreateGuestAsync("web", [.. DemoHost.Guests[0].Devices]);
-            using var patience = new CancellationTokenSource(Xenpciback.Patience);
-            await guest.Frontend.WaitUntilConnectedAsync(patience.Token);
+            await guest.Frontend.WaitUntilConnectedAsync(Eventually.Limit);
             Assert.Equal(DemoHost.Guests[0].Devices.Count, guest.Frontend.Devices.Length);
 
             // As the daemon before this one does when it ends.
             _other.Stop();
-            await UntilAsync(() => exposure.Address is not null);
+            await Eventually.IsTrueAsync(() => exposure.Address is not null);
             Assert.Equal($"http://{taken}", exposure.Address);
             using var browser = new HttpClient();
-            await UntilAsync(async () => (await browser.GetStringAsync(new Uri($"{exposure.Address}/api/fleet"))).Contains("\"name\":\"web\"", StringComparison.Ordinal));
+            var fleet = new Uri($"{exposure.Address}/api/fleet");
+            await Eventually.IsTrueAsync(async () =>
+                (await browser.GetStringAsync(fleet)).Contains("\"name\":\"web\"", StringComparison.Ordinal));
             Assert.Equal($"the web view cannot be served: Failed to bind to address http://{taken}: address already in use; it is tried again until it can",
                 Assert.Single(_warnings.Lines, line => line.Contains(taken, StringComparison.Ordinal)));
         }
         await backend.StopAsync();
-    }
-
-    private static Task UntilAsync(Func<bool> condition) => UntilAsync(() => Task.FromResult(condition()));
-
-    private static async Task UntilAsync(Func<Task<bool>> condition)
-    {
-        var clock = Stopwatch.StartNew();
-        while (!await condition())
-        {
-            Assert.True(clock.Elapsed < Xenpciback.Patience);
-            await Task.Delay(10);
-        }
     }
 
     private sealed class Warnings : ILogEventSink

@@ -31,6 +31,9 @@ public partial class FleetTests(ITestOutputHelper output)
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"the incident was read from the monitor at most {(clock.Elapsed - injected).TotalSeconds:0.00} s after the fault"));
         view = await FleetView.WhenAsync(monitor, fleet => fleet.Connected("host-2") == 2);
         Assert.Equal((3, 3), (view.Connected("host-1"), view.Connected("host-3")));
+        var shown = await Xenpciback.RunAsync("fleet", "status", "--json", "--socket", monitor);
+        Assert.Equal((0, ""), (shown.ExitCode, shown.Errors));
+        Assert.Equal(view.IncidentsOf("host-2"), FleetView.Of(shown.Output).IncidentsOf("host-2"));
         Assert.Empty(view.IncidentsOf("host-1").Concat(view.IncidentsOf("host-3")));
 
         hosts["host-3"].Process.Kill();
@@ -44,8 +47,7 @@ public partial class FleetTests(ITestOutputHelper output)
         // As the out-of-memory killer does: it can do nothing for its children any more.
         demo.Kill();
         await all;
-        using var patience = new CancellationTokenSource(Xenpciback.Patience);
-        foreach (var (process, _) in hosts.Values) await process.WaitForExitAsync(patience.Token);
+        foreach (var (process, _) in hosts.Values) await process.WaitForExitAsync(Eventually.Limit);
         var (exitCode, _, errors) = await Xenpciback.RunAsync("fleet", "status", "--socket", monitor);
         Assert.Equal(69, exitCode);
         Assert.StartsWith($"xenpciback: no monitor or daemon answers at {monitor}: ", errors, StringComparison.Ordinal);

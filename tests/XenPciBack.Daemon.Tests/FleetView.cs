@@ -1,31 +1,28 @@
-using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
+using XenPciBack.Daemon.Commands;
 
 namespace XenPciBack.Daemon.Tests;
 
-/// <summary>What a node knows of the hosts, as <c>xenpciback fleet status --json</c> says it.</summary>
+/// <summary>What a node knows of the hosts, as <c>xenpciback fleet status --json</c> asks for it.</summary>
 internal sealed class FleetView
 {
     private readonly JsonElement _fleet;
 
     private FleetView(JsonElement fleet) => _fleet = fleet;
 
-    public static async Task<FleetView> OfAsync(string socket)
-    {
-        var (exitCode, output, errors) = await Xenpciback.RunAsync("fleet", "status", "--json", "--socket", socket);
-        Assert.Equal((0, ""), (exitCode, errors));
-        return new FleetView(JsonDocument.Parse(output).RootElement);
-    }
+    public static async Task<FleetView> OfAsync(string socket) =>
+        Of(await FleetCommand.GetAsync(socket, "/api/fleet", CancellationToken.None));
 
-    public static async Task<FleetView> WhenAsync(string socket, Func<FleetView, bool> condition)
+    public static FleetView Of(string json) => new(JsonDocument.Parse(json).RootElement);
+
+    public static async Task<FleetView> WhenAsync(
+        string socket, Func<FleetView, bool> condition, [CallerArgumentExpression(nameof(condition))] string what = "")
     {
-        var clock = Stopwatch.StartNew();
-        while (true)
-        {
-            var view = await OfAsync(socket);
-            if (condition(view)) return view;
-            Assert.True(clock.Elapsed < Xenpciback.Patience, $"not within {Xenpciback.Patience}; the fleet is\n{view._fleet}");
-        }
+        FleetView? view = null;
+        await Eventually.IsTrueAsync(
+            async () => condition(view = await OfAsync(socket)), () => $"the fleet is\n{view?._fleet}", what);
+        return view!;
     }
 
     /// <summary>Its presence, or null if it has not reported.</summary>

@@ -1,8 +1,8 @@
 using XenPciBack.Actors;
 using XenPciBack.Daemon.Commands;
-using XenPciBack.Host.Tests.Linux;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Hiding;
+using GuestDevice = XenPciBack.Actors.GuestDevice;
 
 namespace XenPciBack.Daemon.Tests;
 

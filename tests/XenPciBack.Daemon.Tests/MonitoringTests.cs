@@ -22,36 +22,36 @@ public partial class MonitoringTests
     [PrometheusFact]
     public async Task A_prometheus_that_scrapes_a_host_knows_its_guests_and_raises_the_alarm_when_one_is_killed()
     {
-        var directory = Directory.CreateTempSubdirectory("xenpciback-");
-        var xenstored = Path.Combine(directory.FullName, "xenstored");
-        using var demo = Xenpciback.Start("demo", "--xenstored-socket", xenstored);
-        try
-        {
-            const string at = "metrics for Prometheus at ";
-            var metrics = (await Xenpciback.WaitForLineAsync(demo, at)).Split(at)[1];
-            await using var prometheus = await Prometheus.StartAsync(metrics, Rules);
+        const string at = "metrics for Prometheus at ";
+        var (demo, line) = await Demo.StartAsync(at);
+        await using var _d = demo;
+        var metrics = line.Split(at)[1];
+        await using var prometheus = await Prometheus.StartAsync(metrics, Rules);
 
-            await prometheus.WhenAsync("up", "job", jobs => jobs.GetValueOrDefault("xenpciback") == 1);
-            await prometheus.WhenAsync("sum by (domain) (xenpciback_operations_total)", "domain", operations => operations.Count == 3 && operations.Values.All(count => count > 0));
-            await prometheus.WhenAsync("xenpciback_operation_duration_seconds_count{opcode='conf_read'}", "opcode", counts => counts.GetValueOrDefault("conf_read") > 0);
-            var alerts = await prometheus.AlertsAsync();
-            Assert.Equal(AlertName().Matches(await File.ReadAllTextAsync(Rules)).Select(name => name.Groups[1].Value), alerts.Keys);
-            // Before the first scrape there was nothing to see, which is no alarm for a while.
-            Assert.All(alerts.Values, state => Assert.Contains(state, (string[])["inactive", "pending"]));
-            Assert.Equal(0, (await prometheus.QueryAsync("xenpciback_guest_kills_total", "job"))["xenpciback"]);
+        await prometheus.WhenAsync("up", "job", jobs => jobs.GetValueOrDefault("xenpciback") == 1);
+        await prometheus.WhenAsync(
+            "sum by (domain) (xenpciback_operations_total)", "domain",
+            operations => operations.Count == 3 && operations.Values.All(count => count > 0));
+        await prometheus.WhenAsync(
+            "xenpciback_operation_duration_seconds_count{opcode='conf_read'}", "opcode",
+            counts => counts.GetValueOrDefault("conf_read") > 0);
+        var alerts = await prometheus.AlertsAsync();
+        var names = AlertName().Matches(await File.ReadAllTextAsync(Rules)).Select(name => name.Groups[1].Value);
+        Assert.Equal(names, alerts.Keys);
+        // Before the first scrape there was nothing to see, which is no alarm for a while.
+        Assert.All(alerts.Values, state => Assert.Contains(state, (string[])["inactive", "pending"]));
+        Assert.Equal(0, (await prometheus.QueryAsync("xenpciback_guest_kills_total", "job"))["xenpciback"]);
 
-            Assert.Equal(0, (await Xenpciback.RunAsync("fault", "aer", "--socket", xenstored + ".control")).ExitCode);
-            await prometheus.WhenAsync("xenpciback_guest_kills_total", "job", kills => kills.GetValueOrDefault("xenpciback") == 1);
-            await prometheus.WhenAsync("ALERTS{alertstate='firing'}", "alertname", firing => firing.Keys.Order().SequenceEqual(["XenPciBackDeviceInQuarantine", "XenPciBackGuestKilled"]));
-            // Of a guest that is no more nothing is shown.
-            await prometheus.WhenAsync("sum by (domain) (xenpciback_operations_total)", "domain", operations => operations.Keys.Order().SequenceEqual(["2", "3"]));
-        }
-        finally
-        {
-            demo.Kill();
-            await demo.WaitForExitAsync();
-            directory.Delete(recursive: true);
-        }
+        Assert.Equal(0, (await Xenpciback.RunAsync("fault", "aer", "--socket", demo.Socket)).ExitCode);
+        await prometheus.WhenAsync(
+            "xenpciback_guest_kills_total", "job", kills => kills.GetValueOrDefault("xenpciback") == 1);
+        await prometheus.WhenAsync(
+            "ALERTS{alertstate='firing'}", "alertname",
+            firing => firing.Keys.Order().SequenceEqual(["XenPciBackDeviceInQuarantine", "XenPciBackGuestKilled"]));
+        // Of a guest that is no more nothing is shown.
+        await prometheus.WhenAsync(
+            "sum by (domain) (xenpciback_operations_total)", "domain",
+            operations => operations.Keys.Order().SequenceEqual(["2", "3"]));
     }
 
     [Fact]

@@ -18,23 +18,24 @@ public class PartitionTests(ITestOutputHelper output)
             output.WriteLine("Not run: it takes root and iproute2 to make network namespaces.");
             return;
         }
-        var directory = Directory.CreateTempSubdirectory("xenpciback-");
+        using var temporary = new TemporaryDirectory();
+        var directory = temporary.Path;
         var processes = new List<Process>();
-        string Socket(string node) => Path.Combine(directory.FullName, $"{node}.web");
+        string Socket(string node) => Path.Combine(directory, $"{node}.web");
         try
         {
             await MakeNetworkAsync();
-            WriteSettings(directory.FullName);
-            foreach (var (node, _) in Nodes) processes.Add(StartIn(node, directory.FullName));
+            WriteSettings(directory);
+            foreach (var (node, _) in Nodes) processes.Add(StartIn(node, directory));
             await Xenpciback.WaitForLineAsync(processes[0], "The dashboard: ");
             foreach (var process in processes.Skip(1)) await Xenpciback.WaitForLineAsync(process, "Serving until Ctrl-C.");
             await FleetView.WhenAsync(Socket("monitor"), fleet => fleet.Connected("host-1") == 3 && fleet.Connected("host-2") == 3);
-            await BreakAsync(directory.FullName, "host-1");
+            await BreakAsync(directory, "host-1");
             await FleetView.WhenAsync(Socket("monitor"), fleet => fleet.IncidentsOf("host-1").Count >= 2);
 
             await IpAsync("-n xpb-hub link set to-monitor down");
             await FleetView.WhenAsync(Socket("monitor"), fleet => fleet.PresenceOf("host-1") == "lost" && fleet.PresenceOf("host-2") == "lost");
-            await BreakAsync(directory.FullName, "host-2");
+            await BreakAsync(directory, "host-2");
             var cutOff = await FleetView.WhenAsync(Socket("host-2"), fleet => fleet.IncidentsOf("host-2").Count >= 2);
             // So that they have to join again.
             foreach (var process in processes.Skip(1)) await Xenpciback.WaitForLineAsync(process, "this node is in no fleet any more");
@@ -55,7 +56,6 @@ public class PartitionTests(ITestOutputHelper output)
                 process.Dispose();
             }
             foreach (var space in Nodes.Select(node => $"xpb-{node.Name}").Append("xpb-hub")) await IpAsync($"netns del {space}", isSure: false);
-            directory.Delete(recursive: true);
         }
     }
 

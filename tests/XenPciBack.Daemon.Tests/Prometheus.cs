@@ -4,32 +4,39 @@ using System.Text.Json;
 
 namespace XenPciBack.Daemon.Tests;
 
-/// <summary>A real Prometheus that scrapes one node every second, with its data and its port to itself.</summary>
+/// <summary>A real Prometheus that scrapes one node twice a second, with its data and its port to itself.</summary>
 internal sealed class Prometheus : IAsyncDisposable
 {
-    private readonly DirectoryInfo _directory;
+    private readonly TemporaryDirectory _directory;
     private readonly Process _process;
     private readonly HttpClient _api;
 
-    private Prometheus(DirectoryInfo directory, Process process, string address) => (_directory, _process, _api) = (directory, process, new HttpClient { BaseAddress = new Uri($"http://{address}/api/v1/") });
+    private Prometheus(TemporaryDirectory directory, Process process, string address)
+    {
+        (_directory, _process) = (directory, process);
+        _api = new HttpClient { BaseAddress = new Uri($"http://{address}/api/v1/") };
+    }
 
     /// <param name="node">Its address, as the dashboard has it.</param>
     /// <param name="rules">A file of alert rules, evaluated as often.</param>
     public static async Task<Prometheus> StartAsync(string node, string rules)
     {
-        var directory = Directory.CreateTempSubdirectory("xenpciback-prometheus-");
-        var settings = Path.Combine(directory.FullName, "prometheus.yml");
+        var directory = new TemporaryDirectory();
+        var settings = directory["prometheus.yml"];
         await File.WriteAllTextAsync(settings, $$"""
-            global: { scrape_interval: 1s, evaluation_interval: 1s }
+            global: { scrape_interval: 500ms, evaluation_interval: 500ms }
             rule_files: ["{{rules}}"]
             scrape_configs:
               - job_name: xenpciback
                 static_configs: [ { targets: ["{{new Uri(node).Authority}}"] } ]
             """);
-        var process = Process.Start(new ProcessStartInfo("prometheus", [$"--config.file={settings}", "--web.listen-address=127.0.0.1:0", $"--storage.tsdb.path={directory.FullName}/data"]) { RedirectStandardError = true })!;
-        using var patience = new CancellationTokenSource(Xenpciback.Patience);
+        string[] arguments =
+        [
+            $"--config.file={settings}", "--web.listen-address=127.0.0.1:0", $"--storage.tsdb.path={directory["data"]}",
+        ];
+        var process = Process.Start(new ProcessStartInfo("prometheus", arguments) { RedirectStandardError = true })!;
         const string listening = "msg=\"Listening on\" address=";
-        while (await process.StandardError.ReadLineAsync(patience.Token) is { } line)
+        while (await process.StandardError.ReadLineAsync(Eventually.Limit) is { } line)
         {
             if (!line.Contains(listening, StringComparison.Ordinal)) continue;
             _ = process.StandardError.ReadToEndAsync(CancellationToken.None);
@@ -46,28 +53,26 @@ internal sealed class Prometheus : IAsyncDisposable
 
     public async Task WhenAsync(string query, string label, Func<IReadOnlyDictionary<string, double>, bool> condition)
     {
-        var clock = Stopwatch.StartNew();
-        while (true)
-        {
-            var found = await QueryAsync(query, label);
-            if (condition(found)) return;
-            Assert.True(clock.Elapsed < Xenpciback.Patience, $"not within {Xenpciback.Patience}: {query} is {string.Join(", ", found)}");
-            await Task.Delay(TimeSpan.FromMilliseconds(100));
-        }
+        IReadOnlyDictionary<string, double> found = new Dictionary<string, double>();
+        await Eventually.IsTrueAsync(
+            async () => condition(found = await QueryAsync(query, label)),
+            () => $"{query} is {string.Join(", ", found)}");
     }
 
     /// <summary>The alerts that Prometheus has loaded, when it has evaluated each of them; with what it says of their state.</summary>
     public async Task<IReadOnlyDictionary<string, string>> AlertsAsync()
     {
-        var clock = Stopwatch.StartNew();
-        while (true)
+        List<JsonElement> rules = [];
+        await Eventually.IsTrueAsync(async () =>
         {
-            var rules = (await AskAsync("rules")).GetProperty("groups").EnumerateArray().SelectMany(group => group.GetProperty("rules").EnumerateArray()).ToList();
-            if (rules.Count > 0 && rules.All(rule => rule.GetProperty("health").GetString() != "unknown"))
-                return rules.ToDictionary(rule => rule.GetProperty("name").GetString()!, rule => rule.GetProperty("health").GetString() == "ok" ? rule.GetProperty("state").GetString()! : $"{rule}");
-            Assert.True(clock.Elapsed < Xenpciback.Patience, $"not within {Xenpciback.Patience}: Prometheus has evaluated its rules; they are {string.Join(", ", rules)}");
-            await Task.Delay(TimeSpan.FromMilliseconds(100));
-        }
+            var groups = (await AskAsync("rules")).GetProperty("groups").EnumerateArray();
+            rules = [.. groups.SelectMany(group => group.GetProperty("rules").EnumerateArray())];
+            return rules.Count > 0 && rules.All(rule => rule.GetProperty("health").GetString() != "unknown");
+        }, () => $"the rules are {string.Join(", ", rules)}");
+        return rules.ToDictionary(rule => rule.GetProperty("name").GetString()!, StateOf);
+
+        static string StateOf(JsonElement rule) =>
+            rule.GetProperty("health").GetString() == "ok" ? rule.GetProperty("state").GetString()! : $"{rule}";
     }
 
     public async ValueTask DisposeAsync()
@@ -76,23 +81,21 @@ internal sealed class Prometheus : IAsyncDisposable
         await _process.WaitForExitAsync();
         _process.Dispose();
         _api.Dispose();
-        _directory.Delete(recursive: true);
+        _directory.Dispose();
     }
 
     private async Task<JsonElement> AskAsync(string path)
     {
-        using var patience = new CancellationTokenSource(Xenpciback.Patience);
-        while (true)
+        var data = default(JsonElement);
+        await Eventually.IsTrueAsync(async () =>
         {
-            using var answer = await _api.GetAsync(new Uri(path, UriKind.Relative), patience.Token);
+            using var answer = await _api.GetAsync(new Uri(path, UriKind.Relative), Eventually.Limit);
             // Until it has read what it has stored.
-            if (answer.StatusCode == System.Net.HttpStatusCode.ServiceUnavailable)
-            {
-                await Task.Delay(TimeSpan.FromMilliseconds(100), patience.Token);
-                continue;
-            }
+            if (answer.StatusCode == System.Net.HttpStatusCode.ServiceUnavailable) return false;
             answer.EnsureSuccessStatusCode();
-            return JsonDocument.Parse(await answer.Content.ReadAsStringAsync(patience.Token)).RootElement.GetProperty("data");
-        }
+            data = JsonDocument.Parse(await answer.Content.ReadAsStringAsync()).RootElement.GetProperty("data");
+            return true;
+        }, what: $"Prometheus answers {path}");
+        return data;
     }
 }

@@ -6,8 +6,6 @@ namespace XenPciBack.Daemon.Tests;
 /// <summary>What systemd hears of the daemon.</summary>
 public sealed class ServiceTests
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
-
     private readonly Systemd _systemd = new();
 
     [Fact]
@@ -22,9 +20,9 @@ public sealed class ServiceTests
     {
         using var stop = new CancellationTokenSource();
         var watched = new Service(_systemd, TimeSpan.FromMilliseconds(90)).WatchAsync(() => Task.CompletedTask, stop.Token);
-        await _systemd.UntilAsync(told => told.Count(text => text == "WATCHDOG=1") >= 3, Patience);
+        await _systemd.UntilAsync(told => told.Count(text => text == "WATCHDOG=1") >= 3);
         await stop.CancelAsync();
-        await watched.WaitAsync(Patience);
+        await watched.WaitAsync(Eventually.Patience);
     }
 
     [Fact]
@@ -41,13 +39,13 @@ public sealed class ServiceTests
         // One that moves is fed many times meanwhile; one that were fed by the clock would have been.
         var other = new Systemd();
         var moving = new Service(other, limit).WatchAsync(() => Task.CompletedTask, stop.Token);
-        await other.UntilAsync(told => told.Count >= 30, Patience);
+        await other.UntilAsync(told => told.Count >= 30);
         Assert.Empty(_systemd.Told);
         Assert.Single(asked);
         stuck.SetResult();
-        await _systemd.UntilAsync(told => told.Contains("WATCHDOG=1"), Patience);
+        await _systemd.UntilAsync(told => told.Contains("WATCHDOG=1"));
         await stop.CancelAsync();
-        await Task.WhenAll(watched, moving).WaitAsync(Patience);
+        await Task.WhenAll(watched, moving).WaitAsync(Eventually.Patience);
     }
 
     [Theory]
@@ -70,10 +68,7 @@ public sealed class ServiceTests
 
         public void Notify(ServiceState state) => _told.Enqueue(state.ToString());
 
-        public async Task UntilAsync(Func<IReadOnlyList<string>, bool> condition, TimeSpan patience)
-        {
-            using var limit = new CancellationTokenSource(patience);
-            while (!condition(Told)) await Task.Delay(10, limit.Token);
-        }
+        public Task UntilAsync(Func<IReadOnlyList<string>, bool> condition) =>
+            Eventually.IsTrueAsync(() => condition(Told));
     }
 }

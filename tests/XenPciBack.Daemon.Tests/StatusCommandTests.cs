@@ -3,16 +3,15 @@ using static XenPciBack.Daemon.Tests.Xenpciback;
 
 namespace XenPciBack.Daemon.Tests;
 
-public partial class ProcessTests
+/// <summary>What commands show of a running daemon.</summary>
+public sealed class StatusCommandTests
 {
     [Fact]
     public async Task What_a_running_daemon_says_of_itself_is_shown_as_tables_and_as_json()
     {
-        var directory = Directory.CreateTempSubdirectory("xenpciback-");
-        var xenstored = Path.Combine(directory.FullName, "xenstored");
-        var socket = xenstored + ".control";
-        using var demo = Start("demo", "--xenstored-socket", xenstored);
-        await WaitForLineAsync(demo, "Serving until Ctrl-C.");
+        var (demo, _) = await Demo.StartAsync();
+        await using var _d = demo;
+        var socket = demo.Socket;
 
         var (exitCode, output, errors) = await RunAsync("status", "--socket", socket);
         Assert.Equal((0, ""), (exitCode, errors));
@@ -46,10 +45,8 @@ public partial class ProcessTests
 
         using var watching = Start("status", "--watch", "--socket", socket);
         for (var i = 0; i < 2; i++) await WaitForLineAsync(watching, "serving since");
-        demo.Kill();
+        demo.Process.Kill();
         await watching.WaitForExitAsync();
         Assert.Equal(69, watching.ExitCode);
-        await demo.WaitForExitAsync();
-        directory.Delete(recursive: true);
     }
 }

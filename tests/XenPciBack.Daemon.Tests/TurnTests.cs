@@ -5,14 +5,12 @@ namespace XenPciBack.Daemon.Tests;
 /// <summary>One daemon serves, one stands by, the others wait behind it.</summary>
 public sealed class TurnTests : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
-
-    private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
+    private readonly TemporaryDirectory _directory = new();
     private readonly Turn _turn;
 
-    public TurnTests() => _turn = new Turn(_directory);
+    public TurnTests() => _turn = new Turn(_directory.Path);
 
-    public void Dispose() => Directory.Delete(_directory, recursive: true);
+    public void Dispose() => _directory.Dispose();
 
     [Fact]
     public void The_first_serves_at_once_and_has_nobody_behind_it()
@@ -29,11 +27,11 @@ public sealed class TurnTests : IDisposable
         var first = _turn.TryTake()!;
         var isNext = new TaskCompletionSource();
         var second = _turn.TakeAsync(isNext.SetResult, CancellationToken.None);
-        await isNext.Task.WaitAsync(Patience);
+        await isNext.Task.WaitAsync(Eventually.Patience);
         Assert.Equal(Environment.ProcessId, _turn.Next);
         Assert.False(second.IsCompleted);
         first.Dispose();
-        using var serving = await second.WaitAsync(Patience);
+        using var serving = await second.WaitAsync(Eventually.Patience);
         Assert.Null(_turn.Next);
         Assert.Null(_turn.TryTake());
     }
@@ -44,15 +42,15 @@ public sealed class TurnTests : IDisposable
         var first = _turn.TryTake()!;
         var (secondIsNext, thirdIsNext) = (new TaskCompletionSource(), new TaskCompletionSource());
         var second = _turn.TakeAsync(secondIsNext.SetResult, CancellationToken.None);
-        await secondIsNext.Task.WaitAsync(Patience);
+        await secondIsNext.Task.WaitAsync(Eventually.Patience);
         var third = _turn.TakeAsync(thirdIsNext.SetResult, CancellationToken.None);
         Assert.False(thirdIsNext.Task.IsCompleted);
         first.Dispose();
-        using (await second.WaitAsync(Patience))
+        using (await second.WaitAsync(Eventually.Patience))
         {
-            await thirdIsNext.Task.WaitAsync(Patience);
+            await thirdIsNext.Task.WaitAsync(Eventually.Patience);
             Assert.False(third.IsCompleted);
         }
-        (await third.WaitAsync(Patience)).Dispose();
+        (await third.WaitAsync(Eventually.Patience)).Dispose();
     }
 }

@@ -17,17 +17,15 @@ namespace XenPciBack.Fleet.Tests;
 /// <summary>How a node shows itself, whatever it shows.</summary>
 public sealed class FleetWebTests : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
-
     private readonly FleetThreads _threads = new(() => { });
-    private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
+    private readonly TemporaryDirectory _directory = new();
 
-    private string Place => Path.Combine(_directory, "web");
+    private string Place => _directory["web"];
 
     public void Dispose()
     {
         _threads.Dispose();
-        Directory.Delete(_directory, recursive: true);
+        _directory.Dispose();
     }
 
     private Task<FleetWeb> StartAsync(X509Certificate2? certificate = null, Uri? collector = null) => FleetWeb.StartAsync(
@@ -54,7 +52,7 @@ public sealed class FleetWebTests : IDisposable
         await using var collector = await CollectorAsync(sent);
         var address = collector.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single();
         await using (await StartAsync(collector: new Uri(address))) { }
-        var (path, text) = await sent.Task.WaitAsync(Patience);
+        var (path, text) = await sent.Task.WaitAsync(Eventually.Patience);
         Assert.Equal("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", path);
         Assert.Contains("xenpciback.fleet.hosts", text, StringComparison.Ordinal);
     }

@@ -15,14 +15,16 @@ public sealed class PreviewServer : IAsyncDisposable
 
     public Uri Address => new(_app.Urls.Single());
 
+    /// <param name="times">null: the dashboard's own.</param>
     /// <param name="port">0: any that is free.</param>
-    public static async Task<PreviewServer> StartAsync(FleetBoard board, ConfigViewSource config, int port = 0)
+    public static async Task<PreviewServer> StartAsync(
+        FleetBoard board, ConfigViewSource config, DashboardTimes? times = null, int port = 0)
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls($"http://127.0.0.1:{port}");
         var app = builder.Build();
-        app.MapDashboard(board, config, "monitor.example");
+        app.MapDashboard(board, config, times ?? new DashboardTimes(), "monitor.example");
         await app.StartAsync();
         return new PreviewServer(app);
     }

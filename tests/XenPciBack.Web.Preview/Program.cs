@@ -6,7 +6,8 @@ using XenPciBack.Web.Preview;
 var fleet = new MadeUpFleet(seed: 1);
 var board = new FleetBoard();
 board.Update(_ => MadeUpFleet.Begin(DateTimeOffset.UtcNow));
-await using var server = await PreviewServer.StartAsync(board, MadeUpFleet.ConfigAsync, args is [var port] ? int.Parse(port, CultureInfo.InvariantCulture) : 0);
+await using var server = await PreviewServer.StartAsync(
+    board, MadeUpFleet.ConfigAsync, port: args is [var port] ? int.Parse(port, CultureInfo.InvariantCulture) : 0);
 Console.WriteLine(server.Address);
 
 using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1));

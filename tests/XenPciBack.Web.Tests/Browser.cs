@@ -1,5 +1,9 @@
 using Microsoft.Playwright;
 
+// A page waits for the next message of its server most of the time.
+[assembly: CollectionBehavior(MaxParallelThreads = 4)]
+[assembly: AssemblyFixture(typeof(XenPciBack.Web.Tests.Browser))]
+
 namespace XenPciBack.Web.Tests;
 
 /// <summary>One Chromium for all tests; each has a profile of its own in it.</summary>
@@ -10,7 +14,7 @@ public sealed class Browser : IAsyncLifetime
 
     public IBrowser Chromium => _chromium!;
 
-    public async Task InitializeAsync()
+    public async ValueTask InitializeAsync()
     {
         if (!File.Exists(BrowserFactAttribute.Chromium)) return;
         _playwright = await Playwright.CreateAsync();
@@ -23,12 +27,9 @@ public sealed class Browser : IAsyncLifetime
         });
     }
 
-    public async Task DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
         if (_chromium is not null) await _chromium.DisposeAsync();
         _playwright?.Dispose();
     }
 }
-
-[CollectionDefinition(nameof(Browser))]
-public sealed class SharedBrowser : ICollectionFixture<Browser>;

@@ -8,7 +8,9 @@ public sealed class BrowserFactAttribute : FactAttribute
 {
     public const string Chromium = "/usr/bin/chromium";
 
-    public BrowserFactAttribute([CallerMemberName] string test = "")
+    public BrowserFactAttribute(
+        [CallerMemberName] string test = "", [CallerFilePath] string? file = null, [CallerLineNumber] int line = -1)
+        : base(file, line)
     {
         if (File.Exists(Chromium)) return;
         // `dotnet test` prints the names of skipped tests and not the reasons, so the name tells the reason.

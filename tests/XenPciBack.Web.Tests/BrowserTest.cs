@@ -7,7 +7,6 @@ namespace XenPciBack.Web.Tests;
 /// <summary>
 /// The page in a browser. After each test nothing may stand in the browser's console, and no request may have gone anywhere but to this machine.
 /// </summary>
-[Collection(nameof(Browser))]
 public abstract class BrowserTest(Browser browser) : IAsyncLifetime
 {
     private readonly ConcurrentQueue<string> _complaints = new(), _requests = new();
@@ -23,9 +22,9 @@ public abstract class BrowserTest(Browser browser) : IAsyncLifetime
     /// <summary>Complaints of the browser that the test itself has brought about.</summary>
     protected Predicate<string> Expected { get; set; } = _ => false;
 
-    public virtual Task InitializeAsync() => Task.CompletedTask;
+    public virtual ValueTask InitializeAsync() => ValueTask.CompletedTask;
 
-    public virtual async Task DisposeAsync()
+    public virtual async ValueTask DisposeAsync()
     {
         if (_context is null) return;
         await _context.DisposeAsync();
@@ -37,7 +36,7 @@ public abstract class BrowserTest(Browser browser) : IAsyncLifetime
     protected async Task OpenAsync(Uri address, int width = 1440, int height = 900, ColorScheme scheme = ColorScheme.Dark)
     {
         _context = await browser.Chromium.NewContextAsync(new BrowserNewContextOptions { ViewportSize = new ViewportSize { Width = width, Height = height }, ColorScheme = scheme });
-        _context.SetDefaultTimeout((float)Patience.TotalMilliseconds);
+        _context.SetDefaultTimeout((float)Eventually.Patience.TotalMilliseconds);
         Page = await _context.NewPageAsync();
         Page.Console += (_, message) =>
         {
@@ -55,8 +54,5 @@ public abstract class BrowserTest(Browser browser) : IAsyncLifetime
 
     protected Task ShootAsync(string name) => Page.ScreenshotAsync(new PageScreenshotOptions { Path = Path.Combine(AppContext.BaseDirectory, "screenshots", $"{name}.png"), FullPage = name.StartsWith("guest", StringComparison.Ordinal) });
 
-    /// <summary>Long enough for the busiest machine; only ever spent by a failure.</summary>
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
-
-    static BrowserTest() => Assertions.SetDefaultExpectTimeout((float)Patience.TotalMilliseconds);
+    static BrowserTest() => Assertions.SetDefaultExpectTimeout((float)Eventually.Patience.TotalMilliseconds);
 }

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using XenPciBack.Web.Preview;
-using Xunit.Abstractions;
 
 namespace XenPciBack.Web.Tests;
 
@@ -68,7 +67,7 @@ public sealed class ManyHostsTests(Browser browser, ITestOutputHelper output) : 
         var times = await Page.EvaluateAsync<double[]>("""
             async () => {
               const { fleet } = await import("/fleet.js"), filter = document.getElementById("filter"), times = [];
-              for (let i = 0; i < 20; i++) {
+              for (let i = 0; i < 9; i++) {
                 for (const entry of fleet.hosts) for (const guest of entry.status.guests) {
                   guest.rate = Math.random() * 100;
                   guest.history = { rates: [...guest.history.rates, guest.rate].slice(-60), latencies: [...guest.history.latencies, Math.random() * 100].slice(-60) };
@@ -81,6 +80,6 @@ public sealed class ManyHostsTests(Browser browser, ITestOutputHelper output) : 
               return times.sort((a, b) => a - b);
             }
             """);
-        return string.Create(CultureInfo.InvariantCulture, $"median {times[10]:0} ms, longest {times[^1]:0} ms");
+        return string.Create(CultureInfo.InvariantCulture, $"median {times[4]:0} ms, longest {times[^1]:0} ms");
     }
 }

@@ -1,5 +1,6 @@
 using Microsoft.Playwright;
 using XenPciBack.Fleet;
+using XenPciBack.Fleet.Web;
 using XenPciBack.Web.Preview;
 
 namespace XenPciBack.Web.Tests;
@@ -7,18 +8,20 @@ namespace XenPciBack.Web.Tests;
 /// <summary>The page over a made-up fleet of the test's own.</summary>
 public abstract class PageTest(Browser browser) : BrowserTest(browser)
 {
+    private static readonly DashboardTimes Times = new() { Pause = TimeSpan.FromMilliseconds(20) };
+
     protected FleetBoard Board { get; } = new();
 
     protected PreviewServer Server { get; private set; } = null!;
 
-    public override async Task InitializeAsync()
+    public override async ValueTask InitializeAsync()
     {
         if (!HasBrowser) return;
         Board.Update(_ => MadeUpFleet.Begin(DateTimeOffset.UtcNow));
-        Server = await PreviewServer.StartAsync(Board, MadeUpFleet.ConfigAsync);
+        Server = await PreviewServer.StartAsync(Board, MadeUpFleet.ConfigAsync, Times);
     }
 
-    public override async Task DisposeAsync()
+    public override async ValueTask DisposeAsync()
     {
         if (!HasBrowser) return;
         await base.DisposeAsync();
@@ -37,6 +40,6 @@ public abstract class PageTest(Browser browser) : BrowserTest(browser)
         var port = Server.Address.Port;
         await Server.DisposeAsync();
         await meanwhile();
-        Server = await PreviewServer.StartAsync(Board, MadeUpFleet.ConfigAsync, port);
+        Server = await PreviewServer.StartAsync(Board, MadeUpFleet.ConfigAsync, Times, port);
     }
 }

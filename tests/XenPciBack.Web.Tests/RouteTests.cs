@@ -2,27 +2,32 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using XenPciBack.Actors.Status;
 using XenPciBack.Fleet;
+using XenPciBack.Fleet.Web;
+using XenPciBack.Protocol;
 using XenPciBack.Web.Preview;
 
 namespace XenPciBack.Web.Tests;
 
 public sealed class RouteTests : IAsyncLifetime
 {
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
     private readonly FleetBoard _board = new();
     private PreviewServer? _server;
     private HttpClient? _client;
 
     private HttpClient Client => _client!;
 
-    public async Task InitializeAsync()
+    public async ValueTask InitializeAsync()
     {
         _board.Update(_ => MadeUpFleet.Begin(DateTimeOffset.UtcNow));
-        _server = await PreviewServer.StartAsync(_board, (host, guest, device, stop) => host == "gamma" ? Task.Delay(Timeout.Infinite, stop).ContinueWith(_ => default(Actors.Status.ConfigView), stop, TaskContinuationOptions.None, TaskScheduler.Default) : MadeUpFleet.ConfigAsync(host, guest, device, stop));
+        _server = await PreviewServer.StartAsync(_board, MadeUpFleet.ConfigAsync);
         _client = new HttpClient { BaseAddress = _server.Address };
     }
 
-    public async Task DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
         Client.Dispose();
         await _server!.DisposeAsync();
@@ -36,13 +41,13 @@ public sealed class RouteTests : IAsyncLifetime
         while (waiting.TryDequeue(out var path))
         {
             if (!seen.Add(path)) continue;
-            var response = await Client.GetAsync(path);
+            var response = await Client.GetAsync(path, Stop);
             Assert.Equal((path, HttpStatusCode.OK), (path, response.StatusCode));
             var policy = response.Headers.GetValues("Content-Security-Policy").Single();
             Assert.StartsWith("default-src 'none'", policy, StringComparison.Ordinal);
             Assert.DoesNotContain("unsafe", policy, StringComparison.Ordinal);
             Assert.DoesNotContain("http", policy, StringComparison.Ordinal);
-            var text = await response.Content.ReadAsStringAsync();
+            var text = await response.Content.ReadAsStringAsync(Stop);
             foreach (Match reference in Regex.Matches(text, """(?:(?:href|src)="|from ")\.?(/[^"]+)""")) waiting.Enqueue(reference.Groups[1].Value);
             Assert.DoesNotMatch("https?://(?!www.w3.org/2000/svg)", text);
         }
@@ -53,10 +58,10 @@ public sealed class RouteTests : IAsyncLifetime
     [Fact]
     public async Task What_has_not_changed_is_not_sent_again()
     {
-        var first = await Client.GetAsync("/main.js");
+        var first = await Client.GetAsync("/main.js", Stop);
         var request = new HttpRequestMessage(HttpMethod.Get, "/main.js");
         request.Headers.IfNoneMatch.Add(first.Headers.ETag!);
-        Assert.Equal(HttpStatusCode.NotModified, (await Client.SendAsync(request)).StatusCode);
+        Assert.Equal(HttpStatusCode.NotModified, (await Client.SendAsync(request, Stop)).StatusCode);
     }
 
     [Fact]
@@ -102,11 +107,24 @@ public sealed class RouteTests : IAsyncLifetime
     [InlineData("/api/hosts/alpha/guests/-1", 400, "'-1' is not a domain id; expected 0 to 32751")]
     [InlineData("/api/hosts/alpha/guests/4/devices/0000:04:00.0/config", 404, "guest 4 of host 'alpha' has no device 0000:04:00.0, or the host does not answer")]
     [InlineData("/api/hosts/alpha/guests/4/devices/03:00/config", 400, "'03:00' is not a PCI address; expected ssss:bb:dd.f in hexadecimal")]
-    [InlineData("/api/hosts/gamma/guests/12/devices/0000:65:00.0/config", 504, "host 'gamma' has not answered within 5 s")]
-    public async Task What_cannot_be_told_is_refused_with_the_reason(string path, int status, string error)
+    public Task What_cannot_be_told_is_refused_with_the_reason(string path, int status, string error) =>
+        IsRefusedAsync(Client, path, status, error);
+
+    [Fact]
+    public async Task The_answer_of_a_host_is_waited_for_only_for_a_while()
     {
-        var response = await Client.GetAsync(path);
-        Assert.Equal((status, error), ((int)response.StatusCode, (await response.Content.ReadFromJsonAsync<JsonElement>()).GetProperty("error").GetString()));
+        var times = new DashboardTimes { AnswerPatience = TimeSpan.FromMilliseconds(100) };
+        await using var server = await PreviewServer.StartAsync(_board, NoAnswerAsync, times);
+        using var client = new HttpClient { BaseAddress = server.Address };
+        const string path = "/api/hosts/gamma/guests/12/devices/0000:65:00.0/config";
+        await IsRefusedAsync(client, path, 504, "host 'gamma' has not answered within 0.1 s");
+
+        static async Task<ConfigView?> NoAnswerAsync(
+            string host, DomainId guest, HostBdf device, CancellationToken stop)
+        {
+            await Task.Delay(Timeout.Infinite, stop);
+            return null;
+        }
     }
 
     [Theory]
@@ -122,7 +140,7 @@ public sealed class RouteTests : IAsyncLifetime
         {
             var request = new HttpRequestMessage(HttpMethod.Get, path);
             request.Headers.Host = host;
-            using var response = await Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+            using var response = await Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Stop);
             Assert.Equal(served ? HttpStatusCode.OK : HttpStatusCode.MisdirectedRequest, response.StatusCode);
         }
     }
@@ -137,7 +155,7 @@ public sealed class RouteTests : IAsyncLifetime
         var request = new HttpRequestMessage(HttpMethod.Get, "/api/fleet");
         request.Headers.Add("Sec-Fetch-Site", site);
         request.Headers.Add("Sec-Fetch-Mode", mode);
-        Assert.Equal(expected, (await Client.SendAsync(request)).StatusCode);
+        Assert.Equal(expected, (await Client.SendAsync(request, Stop)).StatusCode);
     }
 
     [Theory]
@@ -148,14 +166,24 @@ public sealed class RouteTests : IAsyncLifetime
     public async Task Nothing_can_be_done_only_looked_at(string method)
     {
         foreach (var path in new[] { "/", "/api/fleet", "/api/events", "/api/hosts/alpha/guests/4", "/api/hosts/alpha/guests/4/devices/0000:03:00.0/config" })
-            Assert.Equal(HttpStatusCode.MethodNotAllowed, (await Client.SendAsync(new HttpRequestMessage(new HttpMethod(method), path))).StatusCode);
+        {
+            var answer = await Client.SendAsync(new HttpRequestMessage(new HttpMethod(method), path), Stop);
+            Assert.Equal(HttpStatusCode.MethodNotAllowed, answer.StatusCode);
+        }
+    }
+
+    private static async Task IsRefusedAsync(HttpClient client, string path, int status, string error)
+    {
+        var response = await client.GetAsync(path, Stop);
+        var refusal = await response.Content.ReadFromJsonAsync<JsonElement>(Stop);
+        Assert.Equal((status, error), ((int)response.StatusCode, refusal.GetProperty("error").GetString()));
     }
 
     private async Task<JsonElement> JsonAsync(string path)
     {
-        var response = await Client.GetAsync(path);
+        var response = await Client.GetAsync(path, Stop);
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
         Assert.False(response.Headers.Contains("Set-Cookie"));
-        return await response.Content.ReadFromJsonAsync<JsonElement>();
+        return await response.Content.ReadFromJsonAsync<JsonElement>(Stop);
     }
 }

@@ -54,6 +54,9 @@ public sealed class ScreenshotTests(Browser browser) : PageTest(browser)
         await ShootAsync(name);
     }
 
+    private Task<long> NumberAsync() =>
+        Page.EvaluateAsync<long>("import('/fleet.js').then(fleet => fleet.hostOf('alpha').status.number)");
+
     /// <summary>Some values one after the other, so that there are lines to see.</summary>
     private async Task PassTimeAsync()
     {
@@ -62,7 +65,7 @@ public sealed class ScreenshotTests(Browser browser) : PageTest(browser)
         {
             Board.Update(state => fleet.Next(state, DateTimeOffset.UtcNow));
             var number = Board.State.Hosts["alpha"].Status!.Number;
-            while (await Page.EvaluateAsync<long>("import('/fleet.js').then(fleet => fleet.hostOf('alpha').status.number)") < number) await Task.Yield();
+            await Eventually.IsTrueAsync(async () => await NumberAsync() >= number);
         }
     }
 }

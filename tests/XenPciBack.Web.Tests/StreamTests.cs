@@ -12,6 +12,13 @@ namespace XenPciBack.Web.Tests;
 
 public sealed class StreamTests : IAsyncLifetime
 {
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    private static readonly DashboardTimes Times = new()
+    {
+        Beat = TimeSpan.FromMilliseconds(300), WritePatience = TimeSpan.FromSeconds(2),
+    };
+
     private readonly FleetBoard _board = new();
     private FleetStream? _stream;
     private WebApplication? _app;
@@ -19,20 +26,20 @@ public sealed class StreamTests : IAsyncLifetime
 
     private HttpClient Client => _client!;
 
-    public async Task InitializeAsync()
+    public async ValueTask InitializeAsync()
     {
         _board.Update(_ => MadeUpFleet.Begin(DateTimeOffset.UtcNow));
-        _stream = new FleetStream(_board, writePatience: TimeSpan.FromSeconds(2));
+        _stream = new FleetStream(_board, Times);
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         _app = builder.Build();
         _app.MapGet("/api/events", _stream.ServeAsync);
-        await _app.StartAsync();
+        await _app.StartAsync(Stop);
         _client = new HttpClient { BaseAddress = new Uri(_app.Urls.Single()) };
     }
 
-    public async Task DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
         Client.Dispose();
         await _app!.DisposeAsync();
@@ -86,10 +93,10 @@ public sealed class StreamTests : IAsyncLifetime
     {
         var viewers = new List<EventStream>();
         for (var i = 0; i < FleetStream.MostViewers; i++) viewers.Add(await EventStream.OpenAsync(Client));
-        var refused = await Client.GetAsync("/api/events");
+        var refused = await Client.GetAsync("/api/events", Stop);
         Assert.Equal((HttpStatusCode.ServiceUnavailable, TimeSpan.FromSeconds(10)), (refused.StatusCode, refused.Headers.RetryAfter?.Delta));
         viewers[0].Dispose();
-        await UntilAsync(() => _stream!.Viewers < FleetStream.MostViewers);
+        await Eventually.IsTrueAsync(() => _stream!.Viewers < FleetStream.MostViewers);
         viewers[0] = await EventStream.OpenAsync(Client);
         viewers.ForEach(viewer => viewer.Dispose());
     }
@@ -98,10 +105,10 @@ public sealed class StreamTests : IAsyncLifetime
     public async Task A_viewer_that_does_not_read_is_dropped()
     {
         using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { ReceiveBufferSize = 4096 };
-        await socket.ConnectAsync(IPAddress.Loopback, Client.BaseAddress!.Port);
-        await socket.SendAsync(Encoding.ASCII.GetBytes("GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-        await UntilAsync(() => _stream!.Viewers == 1);
-        await UntilAsync(() =>
+        await socket.ConnectAsync(IPAddress.Loopback, Client.BaseAddress!.Port, Stop);
+        await socket.SendAsync(Encoding.ASCII.GetBytes("GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"), Stop);
+        await Eventually.IsTrueAsync(() => _stream!.Viewers == 1);
+        await Eventually.IsTrueAsync(() =>
         {
             _board.Update(state => state.WithStatus(state.Hosts["alpha"].Status! with { Number = state.Hosts["alpha"].Status!.Number + 1, Xen = new string('x', 4 << 20) }, DateTimeOffset.UtcNow));
             return _stream!.Viewers == 0;
@@ -114,25 +121,20 @@ public sealed class StreamTests : IAsyncLifetime
         using var viewer = await EventStream.OpenAsync(Client);
         await viewer.NextAsync();
         // Kestrel itself waits half a minute for requests that do not end.
-        await _app!.StopAsync().WaitAsync(TimeSpan.FromSeconds(20));
+        await _app!.StopAsync(Stop).WaitAsync(TimeSpan.FromSeconds(20), Stop);
         Assert.Equal(0, _stream!.Viewers);
     }
 
+    /// <summary>What the viewer is told next, apart from beats.</summary>
     private static async Task<List<string>> ToldAsync(EventStream viewer, int count)
     {
         var told = new List<string>();
-        while (told.Count < count) told.Add(await viewer.NextAsync() is var (name, data) ? name == "host" ? $"host {data.GetProperty("host")}" : $"{name} {data.GetProperty("number")}" : "the end");
-        return told;
-    }
-
-    private static async Task UntilAsync(Func<bool> condition)
-    {
-        var patience = TimeSpan.FromMinutes(1);
-        var started = System.Diagnostics.Stopwatch.StartNew();
-        while (!condition())
+        while (told.Count < count)
         {
-            Assert.True(started.Elapsed < patience, "nothing has happened within a minute");
-            await Task.Delay(50);
+            if (await viewer.NextAsync() is not var (name, data)) told.Add("the end");
+            else if (name == "host") told.Add($"host {data.GetProperty("host")}");
+            else if (name != "beat") told.Add($"{name} {data.GetProperty("number")}");
         }
+        return told;
     }
 }

@@ -71,7 +71,7 @@ public sealed partial class DeviceTests : IAsyncLifetime
     {
         var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Device(_path), TestContext.Current.CancellationToken);
         await client.WriteAsync(Node, "1");
-        await client.DisposeAsync().AsTask().WaitAsync(Eventually.Limit, TestContext.Current.CancellationToken);
+        await client.DisposeAsync().AsTask().WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
     }
 
     private delegate int Receive(Span<byte> buffer);

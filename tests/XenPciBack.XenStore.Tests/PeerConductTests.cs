@@ -71,7 +71,7 @@ public sealed class PeerConductTests : IAsyncLifetime
         var (request, payload) = await _peer.ReceiveAsync();
         Assert.True(XenStorePayload.TrySplit(payload, out var arguments));
         await _peer.SendAsync(XenStoreMessageType.WatchEvent, request.RequestId, $"/a\0{arguments[1]}\0"); // before the OK, too
-        await Eventually.True(() => Volatile.Read(ref notified) == 1, "the event arrived");
+        await Eventually.IsTrueAsync(() => Volatile.Read(ref notified) == 1);
         Assert.False(watch.IsCompleted);
         await _peer.SendAsync(XenStoreMessageType.Watch, request.RequestId, "OK\0");
         await watch;
@@ -129,7 +129,8 @@ public sealed class PeerConductTests : IAsyncLifetime
         var read = _client.ReadAsync(A);
         var (request, _) = await _peer.ReceiveAsync();
         await _peer.SendAsync(type, request.RequestId + requestIdOffset, payload);
-        Assert.IsType<XenStoreProtocolException>(await cause.Task.WaitAsync(Eventually.Limit, TestContext.Current.CancellationToken));
+        Assert.IsType<XenStoreProtocolException>(
+            await cause.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken));
         await Assert.ThrowsAnyAsync<XenStoreException>(() => read);
     }
 

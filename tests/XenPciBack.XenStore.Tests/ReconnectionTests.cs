@@ -32,7 +32,7 @@ public sealed class ReconnectionTests : IAsyncLifetime
         _xenstored.DropConnections();
         await accepted.NotifiedAsync(2);
         await special.NotifiedAsync(2);
-        await Eventually.True(() => _reconnected == 1, "the client said that it is back");
+        await Eventually.IsTrueAsync(() => _reconnected == 1);
         Assert.Equal((2, 2, 1), (accepted.Notifications, special.Notifications, _lost));
 
         accepted.Watch.Accept();
@@ -49,11 +49,11 @@ public sealed class ReconnectionTests : IAsyncLifetime
         await DropAndReturnAsync();
         Assert.Equal(2, probe.Notifications);
         // The first event of the restored watch may still be on its way when the client is back.
-        await Eventually.True(() =>
+        await Eventually.IsTrueAsync(() =>
         {
             probe.Watch.Accept();
             return probe.Notifications == 3;
-        }, "the resynchronisation arrived");
+        });
     }
 
     [Fact]
@@ -71,10 +71,10 @@ public sealed class ReconnectionTests : IAsyncLifetime
     {
         var probe = await WatchProbe.StartAsync(_client, Node);
         await _xenstored.SuspendAsync();
-        await Eventually.True(() => _lost == 1, "the loss was noticed");
+        await Eventually.IsTrueAsync(() => _lost == 1);
         await probe.DisposeAsync();
         _xenstored.Resume();
-        await Eventually.True(() => _reconnected == 1, "the client came back");
+        await Eventually.IsTrueAsync(() => _reconnected == 1);
         Assert.Equal((0, 1), (_xenstored.RegisteredWatches, probe.Notifications));
     }
 
@@ -82,7 +82,7 @@ public sealed class ReconnectionTests : IAsyncLifetime
     public async Task A_call_made_while_disconnected_waits_for_the_connection()
     {
         await _xenstored.SuspendAsync();
-        await Eventually.True(() => _lost == 1, "the loss was noticed");
+        await Eventually.IsTrueAsync(() => _lost == 1);
         var write = _client.WriteAsync(Node, "late");
         Assert.False(write.IsCompleted);
         _xenstored.Resume();
@@ -98,7 +98,7 @@ public sealed class ReconnectionTests : IAsyncLifetime
         var noticed = false;
         impatient.ConnectionLost += _ => noticed = true;
         await _xenstored.SuspendAsync();
-        await Eventually.True(() => Volatile.Read(ref noticed), "the loss was noticed");
+        await Eventually.IsTrueAsync(() => Volatile.Read(ref noticed));
         var failure = await Assert.ThrowsAsync<XenStoreConnectionLostException>(() => impatient.ReadAsync(Node));
         Assert.Contains(_xenstored.SocketPath, failure.Message, StringComparison.Ordinal);
         Assert.True(failure.IsTransient);
@@ -130,7 +130,7 @@ public sealed class ReconnectionTests : IAsyncLifetime
     public async Task Disposal_does_not_wait_for_a_xenstored_that_is_gone()
     {
         await _xenstored.SuspendAsync();
-        await Eventually.True(() => _lost == 1, "the loss was noticed");
+        await Eventually.IsTrueAsync(() => _lost == 1);
         var waiting = _client.ReadAsync(Node);
         await _client.DisposeAsync();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => waiting);
@@ -148,11 +148,11 @@ public sealed class ReconnectionTests : IAsyncLifetime
         }
         await ReadPatientlyAsync();
         await _client.WriteAsync(Node, "after the storm");
-        await Eventually.True(() =>
+        await Eventually.IsTrueAsync(() =>
         {
             probe.Watch.Accept();
             return probe.Notifications > 2;
-        }, "the watch fired");
+        });
     }
 
     [Fact]
@@ -176,7 +176,7 @@ public sealed class ReconnectionTests : IAsyncLifetime
     {
         var before = _reconnected;
         _xenstored.DropConnections();
-        await Eventually.True(() => _reconnected > before, "the client came back");
+        await Eventually.IsTrueAsync(() => _reconnected > before);
     }
 
     private async Task ReadPatientlyAsync()

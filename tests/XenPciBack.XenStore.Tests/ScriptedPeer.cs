@@ -52,6 +52,6 @@ internal sealed class ScriptedPeer : IDisposable
     {
         while (!buffer.IsEmpty)
             buffer = buffer[await _connection.ReceiveAsync(buffer, TestContext.Current.CancellationToken).AsTask()
-                .WaitAsync(Eventually.Limit, TestContext.Current.CancellationToken)..];
+                .WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken)..];
     }
 }

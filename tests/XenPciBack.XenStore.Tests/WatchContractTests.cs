@@ -104,11 +104,11 @@ public sealed class WatchContractTests(ScratchStore store) : IClassFixture<Scrat
         _client.WatchCallbackFailed += (_, failure) => failures += failure is NotSupportedException ? 1 : 0;
         await using var broken = await _client.WatchAsync(_here, () => throw new NotSupportedException());
         await using var probe = await WatchProbe.StartAsync(_client, _here);
-        await Eventually.True(() => failures == 1, "the failure was reported");
+        await Eventually.IsTrueAsync(() => failures == 1);
         broken.Accept();
         await _client.WriteAsync(_here, "1");
         await probe.NotifiedAsync(2);
-        await Eventually.True(() => failures == 2, "the second failure was reported");
+        await Eventually.IsTrueAsync(() => failures == 2);
     }
 
     [Fact]

@@ -22,7 +22,7 @@ internal sealed class WatchProbe : IAsyncDisposable
     }
 
     public Task NotifiedAsync(int times) =>
-        Eventually.True(() => Notifications >= times, $"{times} notifications came for {Watch?.Path}");
+        Eventually.IsTrueAsync(() => Notifications >= times, () => $"{times} notifications came for {Watch?.Path}");
 
     public ValueTask DisposeAsync() => Watch.DisposeAsync();
 }

@@ -45,7 +45,9 @@ internal static class FleetCommand
         return ExitCode.Success;
     }
 
-    private static async Task<string> GetAsync(string path, string resource, CancellationToken stop)
+    /// <param name="path">The socket of a node's web view.</param>
+    /// <exception cref="DaemonUnreachableException">Nobody answers there.</exception>
+    internal static async Task<string> GetAsync(string path, string resource, CancellationToken stop)
     {
         using var handler = new SocketsHttpHandler
         {

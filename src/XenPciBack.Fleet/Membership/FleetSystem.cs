@@ -45,7 +45,7 @@ internal static class FleetSystem
           log-dead-letters = off
           log-dead-letters-during-shutdown = off
           log-serializer-override-on-start = off
-          scheduler.tick-duration = 100ms
+          scheduler.tick-duration = {{Of(settings.Beat / 10)}}
           coordinated-shutdown {
             exit-clr = off
             run-by-clr-shutdown-hook = off
@@ -95,14 +95,18 @@ internal static class FleetSystem
 
           cluster {
             roles = ["{{role}}"]
-            scheduler.tick-duration = 100ms
-            failure-detector.acceptable-heartbeat-pause = {{settings.LostAfter.TotalMilliseconds}}ms
+            scheduler.tick-duration = {{Of(settings.Beat / 10)}}
+            periodic-tasks-initial-delay = {{Of(settings.Beat)}}
+            gossip-interval = {{Of(settings.Beat)}}
+            leader-actions-interval = {{Of(settings.Beat)}}
+            unreachable-nodes-reaper-interval = {{Of(settings.Beat)}}
+            failure-detector.acceptable-heartbeat-pause = {{Of(settings.LostAfter)}}
 
             # Where the fleet is cut in two, the part that has the oldest monitor goes on: the others have nobody to report to, and join again when
             # they can. So there are never two fleets that do not find together.
             split-brain-resolver {
               active-strategy = keep-oldest
-              stable-after = {{settings.GiveUpAfter.TotalMilliseconds}}ms
+              stable-after = {{Of(settings.GiveUpAfter)}}
               down-all-when-unstable = off
               keep-oldest {
                 role = "{{MonitorRole}}"
@@ -112,6 +116,8 @@ internal static class FleetSystem
           }
         }
         """);
+
+    private static string Of(TimeSpan time) => $"{time.TotalMilliseconds}ms";
 
     private static string OwnThreads => $"""type = Dispatcher, executor = "{NameOf<FleetExecutorConfigurator>()}", throughput = 10""";
 

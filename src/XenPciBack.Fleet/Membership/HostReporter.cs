@@ -15,20 +15,20 @@ internal sealed class HostReporter : ReceiveActor, IWithTimers, IDisposable
     // A status of more guests than this leaves out how often each of them has asked for what, so that it fits into a message.
     private const int MostGuestsInFull = 400;
 
-    private static readonly TimeSpan BetweenStatuses = TimeSpan.FromSeconds(1), AnswerPatience = TimeSpan.FromSeconds(2);
-
     private readonly Dictionary<UniqueAddress, Peer> _monitors = [];
     private readonly Cluster _cluster = Cluster.Get(Context.System);
     private readonly CancellationTokenSource _stopped = new();
     private readonly LocalHost _host;
+    private readonly TimeSpan _beat;
     private readonly TimeSpan? _patience;
     private DateTime? _aloneSince;
 
     /// <param name="host">What is told of.</param>
-    /// <param name="patience">A fleet without a monitor is left after so long, to find one through the seeds; null: never.</param>
-    public HostReporter(LocalHost host, TimeSpan? patience)
+    public HostReporter(LocalHost host, FleetSettings settings)
     {
-        (_host, _patience) = (host, patience);
+        (_host, _beat) = (host, settings.Beat);
+        // A fleet without a monitor is left after this time, to find one through the seeds.
+        _patience = settings.Seeds.IsEmpty ? null : settings.GiveUpAfter;
         Receive<ClusterEvent.MemberRemoved>(removed => _monitors.Remove(removed.Member.UniqueAddress));
         Receive<ClusterEvent.IMemberEvent>(changed => Meet(changed.Member));
         Receive<ClusterEvent.UnreachableMember>(lost => _monitors.Remove(lost.Member.UniqueAddress));
@@ -52,7 +52,7 @@ internal sealed class HostReporter : ReceiveActor, IWithTimers, IDisposable
     protected override void PreStart()
     {
         _cluster.Subscribe(Self, ClusterEvent.SubscriptionInitialStateMode.InitialStateAsEvents, typeof(ClusterEvent.IMemberEvent), typeof(ClusterEvent.IReachabilityEvent));
-        Timers.StartPeriodicTimer(Again.Instance, Again.Instance, BetweenStatuses);
+        Timers.StartPeriodicTimer(Again.Instance, Again.Instance, _beat);
         Follow(FleetState.Empty);
     }
 
@@ -94,8 +94,8 @@ internal sealed class HostReporter : ReceiveActor, IWithTimers, IDisposable
     {
         if (_host.Board.State.Hosts.GetValueOrDefault(_host.Name) is not { Status: { } status } entry) return;
         var now = DateTime.UtcNow;
-        if (now - monitor.ToldAt < AnswerPatience) return;
-        var isStatusDue = status.Number > monitor.Status && !(now - monitor.StatusToldAt < BetweenStatuses);
+        if (now - monitor.ToldAt < 2 * _beat) return;
+        var isStatusDue = status.Number > monitor.Status && !(now - monitor.StatusToldAt < _beat);
         ImmutableArray<Incident> incidents =
         [
             .. entry.Incidents.Where(told => told.Incident.Number > monitor.Incident)

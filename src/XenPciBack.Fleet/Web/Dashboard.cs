@@ -16,25 +16,25 @@ namespace XenPciBack.Fleet.Web;
 /// </summary>
 public static class Dashboard
 {
-    /// <summary>Longer waits for a host's answer would only pile up.</summary>
-    private static readonly TimeSpan ConfigPatience = TimeSpan.FromSeconds(5);
-
     private const string ContentSecurityPolicy =
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         // The browser itself then refuses to make markup of what hosts have sent.
         + "require-trusted-types-for 'script'";
 
     /// <param name="names">Names, besides addresses and <c>localhost</c>, under which a browser may ask for this node.</param>
-    public static void MapDashboard(this IEndpointRouteBuilder app, FleetBoard board, ConfigViewSource config, params string[] names)
+    public static void MapDashboard(
+        this IEndpointRouteBuilder app, FleetBoard board, ConfigViewSource config, DashboardTimes times,
+        params string[] names)
     {
-        var stream = new FleetStream(board, writePatience: TimeSpan.FromSeconds(15));
+        var stream = new FleetStream(board, times);
         // One device at a time is read for viewers, however many they are.
         var reading = new SemaphoreSlim(1);
         foreach (var (path, asset) in Assets) Get(path, asset.WriteAsync);
         Get("/api/fleet", context => FleetJson.WriteAsync(context, FleetJson.Fleet(board.State)));
         Get("/api/events", stream.ServeAsync);
         Get("/api/hosts/{host}/guests/{domid}", context => GuestAsync(context, board.State));
-        Get("/api/hosts/{host}/guests/{domid}/devices/{bdf}/config", context => ConfigAsync(context, config, reading));
+        Get("/api/hosts/{host}/guests/{domid}/devices/{bdf}/config",
+            context => ConfigAsync(context, config, reading, times.AnswerPatience));
 
         void Get(string path, RequestDelegate serve) => app.MapGet(path, context =>
         {
@@ -69,7 +69,8 @@ public static class Dashboard
             : RefuseAsync(context, StatusCodes.Status404NotFound, $"host '{host}' has no guest {domain}");
     }
 
-    private static async Task ConfigAsync(HttpContext context, ConfigViewSource config, SemaphoreSlim reading)
+    private static async Task ConfigAsync(
+        HttpContext context, ConfigViewSource config, SemaphoreSlim reading, TimeSpan patience)
     {
         if (!TryGuest(context, out var host, out var domain, out var refusal))
         {
@@ -83,7 +84,7 @@ public static class Dashboard
             return;
         }
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
-        stop.CancelAfter(ConfigPatience);
+        stop.CancelAfter(patience);
         ConfigView? view;
         try
         {
@@ -100,7 +101,9 @@ public static class Dashboard
         catch (OperationCanceledException)
         {
             if (!context.RequestAborted.IsCancellationRequested)
-                await RefuseAsync(context, StatusCodes.Status504GatewayTimeout, $"host '{host}' has not answered within {ConfigPatience.TotalSeconds:0} s");
+                await RefuseAsync(
+                    context, StatusCodes.Status504GatewayTimeout,
+                    $"host '{host}' has not answered within {patience.TotalSeconds:0.#} s");
             return;
         }
         await (view is null

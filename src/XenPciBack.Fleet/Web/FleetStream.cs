@@ -11,16 +11,10 @@ namespace XenPciBack.Fleet.Web;
 /// knows that silence means no news. What waits for a viewer is never more than the difference between what it has seen and what is so now: one that reads slowly is
 /// told less often, one that does not read at all is dropped.
 /// </summary>
-/// <param name="writePatience">A viewer that has not taken what was written to it for so long is dropped.</param>
-internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
+internal sealed class FleetStream(FleetBoard board, DashboardTimes times)
 {
     /// <summary>Viewers at a time; one more is asked to come back later.</summary>
     internal const int MostViewers = 32;
-
-    internal static readonly TimeSpan Beat = TimeSpan.FromSeconds(5);
-
-    /// <summary>Changes that follow each other closely are told together.</summary>
-    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(200);
 
     // Each host is made text once for all viewers.
     private readonly ConditionalWeakTable<HostEntry, byte[]> _hosts = [];
@@ -62,7 +56,7 @@ internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
         while (true)
         {
             await FlushAsync();
-            await Task.Delay(Pause, stop);
+            await Task.Delay(times.Pause, stop);
             if (await ChangeAsync(seen, stop) is not { } now)
             {
                 Write("beat", JsonSerializer.SerializeToUtf8Bytes(new { At = DateTimeOffset.UtcNow }, FleetJson.Options));
@@ -97,7 +91,7 @@ internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
         async Task FlushAsync()
         {
             using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop);
-            patience.CancelAfter(writePatience);
+            patience.CancelAfter(times.WritePatience);
             try
             {
                 await context.Response.BodyWriter.FlushAsync(patience.Token);
@@ -114,7 +108,7 @@ internal sealed class FleetStream(FleetBoard board, TimeSpan writePatience)
     private async Task<FleetState?> ChangeAsync(FleetState seen, CancellationToken stop)
     {
         using var beat = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        beat.CancelAfter(Beat);
+        beat.CancelAfter(times.Beat);
         try
         {
             return await board.NextAsync(seen, beat.Token);

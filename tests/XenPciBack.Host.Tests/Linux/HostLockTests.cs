@@ -6,25 +6,23 @@ namespace XenPciBack.Host.Tests.Linux;
 /// <summary>A right that one process has at a time, until it is gone.</summary>
 public sealed class HostLockTests : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
+    private readonly TemporaryDirectory _directory = new();
 
-    private readonly string _directory = Directory.CreateTempSubdirectory("xenpciback-").FullName;
+    private string LockPath => _directory["locks/serving.lock"];
 
-    private string LockPath => Path.Combine(_directory, "locks", "serving.lock");
-
-    public void Dispose() => Directory.Delete(_directory, recursive: true);
+    public void Dispose() => _directory.Dispose();
 
     [Fact]
     public async Task Who_waits_has_it_as_soon_as_the_holder_is_killed()
     {
         Directory.CreateDirectory(Path.GetDirectoryName(LockPath)!);
         using var holder = Process.Start(new ProcessStartInfo("flock", ["--no-fork", LockPath, "sh", "-c", "echo held; exec sleep 1000"]) { RedirectStandardOutput = true })!;
-        Assert.Equal("held", await holder.StandardOutput.ReadLineAsync().WaitAsync(Patience));
+        Assert.Equal("held", await holder.StandardOutput.ReadLineAsync().WaitAsync(Eventually.Patience));
         Assert.Null(HostLock.TryTake(LockPath));
         var waiting = HostLock.TakeAsync(LockPath, CancellationToken.None);
         Assert.False(waiting.IsCompleted);
         holder.Kill();
-        using var taken = await waiting.WaitAsync(Patience);
+        using var taken = await waiting.WaitAsync(Eventually.Patience);
         Assert.Equal(Environment.ProcessId, HostLock.HolderOf(LockPath));
     }
 
@@ -36,7 +34,7 @@ public sealed class HostLockTests : IDisposable
         Assert.Null(HostLock.TryTake(LockPath));
         var waiting = HostLock.TakeAsync(LockPath, CancellationToken.None);
         first.Dispose();
-        using var second = await waiting.WaitAsync(Patience);
+        using var second = await waiting.WaitAsync(Eventually.Patience);
         Assert.Null(HostLock.TryTake(LockPath));
     }
 
@@ -49,7 +47,7 @@ public sealed class HostLockTests : IDisposable
         await stop.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
         holder.Dispose();
-        using var next = await HostLock.TakeAsync(LockPath, CancellationToken.None).WaitAsync(Patience);
+        using var next = await HostLock.TakeAsync(LockPath, CancellationToken.None).WaitAsync(Eventually.Patience);
     }
 
     [Fact]

@@ -9,7 +9,6 @@ namespace XenPciBack.Host.Tests.Linux;
 public sealed class LinuxAerFeedTests : IDisposable
 {
     private const string Nic = "0000:03:00.0", Tracing = "/sys/kernel/tracing", Instance = $"{Tracing}/instances/xenpciback";
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     private readonly ScratchRoot _root = new();
     private readonly BlockingCollection<AerReport> _told = [];
@@ -64,39 +63,39 @@ public sealed class LinuxAerFeedTests : IDisposable
     }
 
     [Fact]
-    public void Without_a_trace_the_counters_tell_and_the_loss_is_said()
+    public async Task Without_a_trace_the_counters_tell_and_the_loss_is_said()
     {
         using var watch = Watch();
         Assert.Contains("tracing is not mounted", Assert.IsType<AerReport.SourceLost>(Next()).What, StringComparison.Ordinal);
-        AwaitTheFirstLook();
+        await FirstLookAsync();
         Count(nonFatal: 2);
         var error = NextError();
         Assert.Equal((AerSource.Counters, AerSeverity.NonFatal, 2L, 1u << 14), (error.Source, error.Severity, error.Count, error.Status));
     }
 
     [Fact]
-    public void A_trace_that_was_switched_off_is_said_to_be_lost()
+    public async Task A_trace_that_was_switched_off_is_said_to_be_lost()
     {
         WithTrace();
         using var watch = Watch();
-        AwaitTheFirstLook();
+        await FirstLookAsync();
         _trace!.Dispose();
         Assert.Contains("switched off", Assert.IsType<AerReport.SourceLost>(Next()).What, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void The_next_daemon_tells_what_happened_in_between_and_nothing_twice()
+    public async Task The_next_daemon_tells_what_happened_in_between_and_nothing_twice()
     {
         WithTrace();
         using (Watch())
         {
-            AwaitTheFirstLook();
+            await FirstLookAsync();
             Count(nonFatal: 1);
             Trace("0000:03:00.0 PCIe Bus Error: severity=Uncorrected, non-fatal, Completion Timeout, TLP Header=Not available");
             Assert.Equal(AerSource.Trace, NextError().Source);
             // Until it is on record.
-            var recorded = Stopwatch.StartNew();
-            while (!File.ReadAllText(Record).Contains("\"NonFatal\":{\"Total\":1", StringComparison.Ordinal) && recorded.Elapsed < Patience) Thread.Sleep(5);
+            await Eventually.IsTrueAsync(() =>
+                File.ReadAllText(Record).Contains("\"NonFatal\":{\"Total\":1", StringComparison.Ordinal));
         }
         Count(nonFatal: 4);
         using (Watch())
@@ -134,14 +133,10 @@ public sealed class LinuxAerFeedTests : IDisposable
     }
 
     // What is counted before it is history.
-    private void AwaitTheFirstLook()
-    {
-        var waited = Stopwatch.StartNew();
-        while (!File.Exists(Record) && waited.Elapsed < Patience) Thread.Sleep(5);
-        Assert.True(File.Exists(Record));
-    }
+    private Task FirstLookAsync() => Eventually.IsTrueAsync(() => File.Exists(Record));
 
-    private AerReport Next() => _told.TryTake(out var report, Patience) ? report : throw new TimeoutException("nothing was told");
+    private AerReport Next() => _told.TryTake(out var report, Eventually.Patience) ? report
+        : throw new TimeoutException("nothing was told");
 
     private AerError NextError()
     {

@@ -9,9 +9,9 @@ public sealed class MappedDeviceRecordsTests : IDisposable
     private static readonly DomainId Guest = new(5), Other = new(6);
     private static readonly HostBdf Nic = HostBdf.Parse("0000:03:00.0");
 
-    private readonly string _root = Directory.CreateTempSubdirectory("xenpciback-").FullName;
+    private readonly TemporaryDirectory _root = new();
 
-    public void Dispose() => Directory.Delete(_root, recursive: true);
+    public void Dispose() => _root.Dispose();
 
     [Fact]
     public void What_one_daemon_has_stored_the_next_one_finds_though_nobody_closed_it()
@@ -28,14 +28,14 @@ public sealed class MappedDeviceRecordsTests : IDisposable
     {
         using var record = Start().Open(Guest, Nic);
         Assert.True(record.IsEmpty);
-        Assert.Equal(16384, new FileInfo($"{_root}/devices/5-0000:03:00.0").Length);
+        Assert.Equal(16384, new FileInfo($"{_root.Path}/devices/5-0000:03:00.0").Length);
     }
 
     [Fact]
     public void A_file_that_was_cut_short_is_made_anew()
     {
-        Directory.CreateDirectory($"{_root}/devices");
-        File.WriteAllBytes($"{_root}/devices/5-0000:03:00.0", [1, 2, 3]);
+        Directory.CreateDirectory($"{_root.Path}/devices");
+        File.WriteAllBytes($"{_root.Path}/devices/5-0000:03:00.0", [1, 2, 3]);
         using var record = Start().Open(Guest, Nic);
         Assert.True(record.IsEmpty);
     }
@@ -47,7 +47,7 @@ public sealed class MappedDeviceRecordsTests : IDisposable
         Assert.Empty(records.Unopened);
         var open = records.Open(Guest, Nic);
         records.Open(Other, Nic).Dispose();
-        File.WriteAllText($"{_root}/devices/README", "");
+        File.WriteAllText($"{_root.Path}/devices/README", "");
         Assert.Equal([(Other, Nic)], records.Unopened);
         open.Dispose();
         Assert.Equal(2, records.Unopened.Count);
@@ -73,10 +73,10 @@ public sealed class MappedDeviceRecordsTests : IDisposable
     [Fact]
     public void A_record_that_cannot_be_made_is_refused_by_name()
     {
-        Directory.CreateDirectory($"{_root}/devices/5-0000:03:00.0");
+        Directory.CreateDirectory($"{_root.Path}/devices/5-0000:03:00.0");
         var records = Start();
         Assert.Contains("/devices/5-0000:03:00.0: the record of a guest's device cannot be kept", Assert.Throws<IOException>(() => records.Open(Guest, Nic)).Message, StringComparison.Ordinal);
-        Directory.Delete($"{_root}/devices/5-0000:03:00.0");
+        Directory.Delete($"{_root.Path}/devices/5-0000:03:00.0");
         records.Open(Guest, Nic).Dispose();
     }
 
@@ -84,5 +84,5 @@ public sealed class MappedDeviceRecordsTests : IDisposable
     [InlineData(0, 0), InlineData(Errnos.ESRCH, 0), InlineData(Errnos.EINVAL, 0), InlineData(Errnos.EBUSY, Errnos.EBUSY)]
     public void A_domain_or_pirq_that_is_gone_counts_as_unmapped(int errno, int outcome) => Assert.Equal(outcome, XenGuestPirqs.OutcomeOfUnmapping(errno));
 
-    private MappedDeviceRecords Start() => new($"{_root}/devices");
+    private MappedDeviceRecords Start() => new($"{_root.Path}/devices");
 }

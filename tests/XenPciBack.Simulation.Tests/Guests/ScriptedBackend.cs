@@ -56,10 +56,8 @@ internal sealed class ScriptedBackend(SimulatedXenHost machine, DomainId guest) 
         await WriteAsync("state", "4");
     }
 
-    public async Task WaitForAsync(XenStorePath path, string value)
-    {
-        for (var ct = Patience.Token; await _store.ReadAsync(path) != value; ct.ThrowIfCancellationRequested()) await Task.Delay(1);
-    }
+    public Task WaitForAsync(XenStorePath path, string value) =>
+        Eventually.EqualAsync(value, () => _store.ReadAsync(path));
 
     public async ValueTask DisposeAsync()
     {

@@ -14,7 +14,8 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
 
     public async Task InitializeAsync()
     {
-        _machine = await SimulatedXenHost.StartAsync(Path.Combine(Path.GetTempPath(), $"xenstored-{Guid.NewGuid():N}"), Patience.Limit);
+        var socket = Path.Combine(Path.GetTempPath(), $"xenstored-{Guid.NewGuid():N}");
+        _machine = await SimulatedXenHost.StartAsync(socket, Eventually.Patience);
         _machine.Pci.Plug(Intel82574.At(HostBdf.Parse(Nic)));
         _machine.Pci.Plug(Ich9.Sata(HostBdf.Parse(Sata)));
         _machine.Pci.Plug(Ich9.Smbus(HostBdf.Parse(Smbus)));
@@ -134,13 +135,14 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
     public async Task An_answer_that_comes_after_2_seconds_is_not_taken_any_more(double seconds, bool timedOut)
     {
         var clock = new HandClock();
-        var guest = await CreateAsync([Nic], new FrontendOptions { IsSilent = true, PollTimeout = Patience.Limit, Clock = clock });
+        var options = new FrontendOptions { IsSilent = true, PollTimeout = Eventually.Patience, Clock = clock };
+        var guest = await CreateAsync([Nic], options);
         using var host = _machine.OpenHost();
         var page = host.Grants.Map(guest.Id, new GrantReference(8));
         var channel = host.EventChannels.Bind(guest.Id, guest.Frontend.Port.Number, () => { });
 
         var request = guest.Frontend.ReadConfigAsync(0, 0, 0, 0, 4);
-        await clock.TimerStarted.WaitAsync(Patience.Limit);
+        await clock.TimerStarted.WaitAsync(Eventually.Patience);
         clock.Advance(TimeSpan.FromSeconds(seconds));
         new SharedPageView(page.Page).Complete(new PciAnswer(PciOpError.Success, 42));
         channel.Notify();
@@ -157,7 +159,7 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
         await backend.WaitForAsync(SimulatedToolstack.FrontendOf(guest.Id) / "state", "7");
         backend.Export(Sata, 1 << 3);
         await backend.WriteAsync("state", "8");
-        await guest.Frontend.WaitUntilAsync(f => f.Devices.Length == 2 && f.State == 4, Patience.Token);
+        await guest.Frontend.WaitUntilAsync(f => f.Devices.Length == 2 && f.State == 4, Eventually.Limit);
         Assert.Equal(["0000:00:00.0", "0000:00:01.0"], guest.Frontend.Devices.Select(d => d.Address));
     }
 
@@ -169,12 +171,12 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
         await backend.WriteAsync("vdev-0", "0000:00:00.00");
         await backend.WriteAsync("vdev-1", "0000:00:01.00");
         var detach = _machine.Toolstack.DetachAsync(guest.Id, HostBdf.Parse(Nic));
-        await guest.Frontend.WaitUntilAsync(f => f.State == 7, Patience.Token);
+        await guest.Frontend.WaitUntilAsync(f => f.State == 7, Eventually.Limit);
         Assert.Equal(["0000:00:01.0"], guest.Frontend.Devices.Select(d => d.Address));
 
         backend.Withdraw(0);
         await backend.WriteAsync("state", "8");
-        await guest.Frontend.WaitUntilConnectedAsync(Patience.Token);
+        await guest.Frontend.WaitUntilConnectedAsync(Eventually.Limit);
         await backend.WriteAsync("state", "4");
         await detach;
         Assert.Equal(["0000:00:01.0"], guest.Frontend.Devices.Select(d => d.Address));
@@ -188,7 +190,7 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
         var (guest, backend) = await ConnectAsync(Nic);
         await using var _ = backend;
         await backend.WriteAsync("state", state);
-        await guest.Frontend.WaitUntilAsync(f => f.State == 6, Patience.Token);
+        await guest.Frontend.WaitUntilAsync(f => f.State == 6, Eventually.Limit);
         Assert.Empty(guest.Frontend.Devices);
     }
 
@@ -198,7 +200,7 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
         var guest = await CreateAsync([Nic]);
         await using var backend = await ScriptedBackend.StartAsync(_machine, guest.Id);
         await backend.ConnectAsync(root: "nonsense");
-        await guest.Frontend.WaitUntilAsync(f => f.State == 5, Patience.Token);
+        await guest.Frontend.WaitUntilAsync(f => f.State == 5, Eventually.Limit);
         var error = await backend.ReadAsync(Protocol.XenStoreWire.XenStorePath.Root / "local/domain" / guest.Id.Value / "error/device/pci/0/error");
         Assert.Equal("22 root-0 is 'nonsense'", error);
     }
@@ -242,12 +244,14 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
         var backend = await ScriptedBackend.StartAsync(_machine, guest.Id);
         foreach (var (bdf, devFn) in devices) backend.Export(bdf, devFn);
         await backend.ConnectAsync();
-        await guest.Frontend.WaitUntilConnectedAsync(Patience.Token);
+        await guest.Frontend.WaitUntilConnectedAsync(Eventually.Limit);
         return (guest, backend);
     }
 
     private Task<SimulatedGuest> CreateAsync(string[] devices, FrontendOptions? options = null) =>
-        _machine.CreateGuestAsync("guest", [.. devices.Select(HostBdf.Parse)], options ?? new FrontendOptions { RequestTimeout = Patience.Limit });
+        _machine.CreateGuestAsync(
+            "guest", [.. devices.Select(HostBdf.Parse)],
+            options ?? new FrontendOptions { RequestTimeout = Eventually.Patience });
 
     /// <summary>Time that passes only when told to; timers run on real time.</summary>
     private sealed class HandClock : TimeProvider

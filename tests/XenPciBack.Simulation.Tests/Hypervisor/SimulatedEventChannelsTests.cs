@@ -65,7 +65,7 @@ public sealed class SimulatedEventChannelsTests : IDisposable
         var channel = Bind();
         channel.Notify();
         channel.Notify();
-        await _guestPort.WaitAsync(Patience.Token);
+        await _guestPort.WaitAsync(Eventually.Limit);
         Assert.False(_guestPort.TryTake());
     }
 
@@ -134,7 +134,7 @@ public sealed class SimulatedEventChannelsTests : IDisposable
         var other = _ports.Allocate(new DomainId(4));
         _dom0.Bind(other.Guest, other.Number, () => _events.Add("other"));
         Assert.Equal("other", TakeEvent());
-        Assert.Equal("broken", (await failure.Task.WaitAsync(Patience.Limit)).Message);
+        Assert.Equal("broken", (await failure.Task.WaitAsync(Eventually.Patience)).Message);
     }
 
     [Fact]
@@ -160,12 +160,13 @@ public sealed class SimulatedEventChannelsTests : IDisposable
             _dom0.Dispose();
             done.SetResult();
         });
-        await done.Task.WaitAsync(Patience.Limit);
+        await done.Task.WaitAsync(Eventually.Patience);
     }
 
     private IEventChannel Bind() => _dom0.Bind(Guest, _guestPort.Number, () => _events.Add("event"));
 
-    private string TakeEvent() => _events.TryTake(out var e, Patience.Limit) ? e : throw new TimeoutException("no event was delivered");
+    private string TakeEvent() => _events.TryTake(out var e, Eventually.Patience) ? e
+        : throw new TimeoutException("no event was delivered");
 
     /// <summary>Nothing is on its way: an event through another port, which comes after whatever was queued, arrives first.</summary>
     private void AssertNoEvent()

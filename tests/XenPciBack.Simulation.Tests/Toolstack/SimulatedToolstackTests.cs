@@ -20,7 +20,7 @@ public sealed class SimulatedToolstackTests : IAsyncLifetime
     {
         _xenStored = EmbeddedXenStored.Start(Path.Combine(Path.GetTempPath(), $"xenstored-{Guid.NewGuid():N}"));
         _store = await XenStoreClient.ConnectAsync(_xenStored.Endpoint);
-        _toolstack = new SimulatedToolstack(_store, Patience.Limit);
+        _toolstack = new SimulatedToolstack(_store, Eventually.Patience);
         await _toolstack.CreateDomainAsync(Guest, "web");
     }
 
@@ -152,8 +152,6 @@ public sealed class SimulatedToolstackTests : IAsyncLifetime
     private async Task<IReadOnlyList<XenStorePermission>?> PermissionsAsync(string path) =>
         XenStorePath.TryParse(path, out var parsed) ? await _store.GetPermissionsAsync(parsed) : null;
 
-    private async Task WaitForAsync(XenStorePath path, string value)
-    {
-        for (var ct = Patience.Token; await _store.ReadAsync(path) != value; ct.ThrowIfCancellationRequested()) await Task.Delay(1);
-    }
+    private Task WaitForAsync(XenStorePath path, string value) =>
+        Eventually.EqualAsync(value, () => _store.ReadAsync(path));
 }

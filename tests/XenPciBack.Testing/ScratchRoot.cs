@@ -1,4 +1,4 @@
-namespace XenPciBack.Host.Tests.Linux;
+namespace XenPciBack.Testing;
 
 /// <summary>A directory that stands for <c>/</c>: plain files in the places where the kernel shows its own.</summary>
 public sealed class ScratchRoot : IDisposable
