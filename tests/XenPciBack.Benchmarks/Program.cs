@@ -1,4 +1,5 @@
 using System.CommandLine;
+using XenPciBack.Benchmarks.Pure;
 using XenPciBack.Benchmarks.Watched;
 using XenPciBack.Daemon.Commands;
 using XenPciBack.Host.Linux;
@@ -12,6 +13,7 @@ var root = new RootCommand("""
     -c Release, and leave the machine alone meanwhile.
     """)
 {
+    PureCommand.Create(),
     WatchedCommand.Create(),
     monitor,
     Viewer.CreateCommand(),
