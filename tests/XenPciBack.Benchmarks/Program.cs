@@ -1,5 +1,6 @@
 using System.CommandLine;
 using XenPciBack.Benchmarks.Pure;
+using XenPciBack.Benchmarks.Scale;
 using XenPciBack.Benchmarks.Watched;
 using XenPciBack.Daemon.Commands;
 using XenPciBack.Host.Linux;
@@ -14,6 +15,7 @@ var root = new RootCommand("""
     """)
 {
     PureCommand.Create(),
+    ScaleCommand.Create(),
     WatchedCommand.Create(),
     monitor,
     Viewer.CreateCommand(),
