@@ -1,17 +1,34 @@
-namespace XenPciBack.Benchmarks;
+using System.CommandLine;
+using XenPciBack.Daemon.Commands;
+
+namespace XenPciBack.Benchmarks.Watched;
 
 /// <summary>Somebody with dashboards open, who scrapes them as well where there is no Prometheus; a process of its own, which says of each dashboard when it has seen it.</summary>
 internal static class Viewer
 {
-    public const string Command = "view", Scrape = "--scrape";
+    public const string Name = "view", Scrape = "--scrape";
 
-    /// <param name="arguments">The dashboards' addresses.</param>
-    public static async Task RunAsync(IReadOnlyList<string> arguments, CancellationToken stop)
+    public static Command CreateCommand()
+    {
+        var nodes = new Argument<string[]>("nodes") { Description = "The dashboards' addresses" };
+        var scrape = new Option<bool>(Scrape) { Description = "Scrape their metrics each second as well" };
+        var parent = ChildProcesses.EndsWithParent();
+        var command = new Command(Name, "Look at dashboards") { nodes, scrape, parent };
+        command.Hidden = true;
+        command.SetAction(async (parse, stop) =>
+        {
+            using var end = ChildProcesses.EndOf(parse.GetValue(parent), stop);
+            await RunAsync(parse.GetValue(nodes)!, parse.GetValue(scrape), end.Token);
+            return 0;
+        });
+        return command;
+    }
+
+    private static async Task RunAsync(string[] nodes, bool scrapes, CancellationToken stop)
     {
         using var http = new HttpClient { Timeout = Timeout.InfiniteTimeSpan };
-        var nodes = arguments.Where(argument => argument.StartsWith("http", StringComparison.Ordinal)).ToList();
         var looking = nodes.Select(node => FollowAsync(http, node, stop));
-        if (arguments.Contains(Scrape)) looking = looking.Concat(nodes.Select(node => ScrapeAsync(http, node, stop)));
+        if (scrapes) looking = looking.Concat(nodes.Select(node => ScrapeAsync(http, node, stop)));
         await ((Task)Task.WhenAll(looking)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 

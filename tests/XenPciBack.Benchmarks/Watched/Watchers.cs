@@ -3,7 +3,7 @@ using XenPciBack.Daemon.Commands;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Fleet;
 
-namespace XenPciBack.Benchmarks;
+namespace XenPciBack.Benchmarks.Watched;
 
 /// <summary>
 /// What the daemon has for those who watch it, in its own process, and those who do: a monitor in one fleet with it, a Prometheus that scrapes both each second, a viewer with both dashboards open.
@@ -26,7 +26,7 @@ internal sealed class Watchers : IAsyncDisposable
     /// <summary>Fleet and web view, as the monitor that they report to shows.</summary>
     /// <param name="monitor">The monitor's settings, a file.</param>
     /// <param name="look">Whether anybody looks at the web views.</param>
-    public static async Task<Watchers> StartAsync(Host host, DaemonSettings settings, string monitor, bool look)
+    public static async Task<Watchers> StartAsync(WatchedHost host, DaemonSettings settings, string monitor, bool look)
     {
         var directory = Path.GetDirectoryName(monitor)!;
         var watchers = new Watchers(directory, Exposure.OfHost(settings, host.Services, () => true));
@@ -78,7 +78,7 @@ internal sealed class Watchers : IAsyncDisposable
     private async Task LookAsync(string[] nodes)
     {
         var seen = new CountdownEvent(nodes.Length);
-        _children.Start([Viewer.Command, .. HavePrometheus ? nodes : nodes.Prepend(Viewer.Scrape)], _ => seen.Signal());
+        _children.Start([Viewer.Name, .. HavePrometheus ? nodes : nodes.Append(Viewer.Scrape)], _ => seen.Signal());
         if (HavePrometheus) await ScrapeAsync(nodes);
         if (!await Task.Run(() => seen.Wait(Patience))) throw new TimeoutException($"the viewer has seen nothing after {Patience}");
     }
