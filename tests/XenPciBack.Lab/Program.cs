@@ -15,6 +15,7 @@ var root = new RootCommand("""
     CompareCommand.Create(),
     FuzzCommand.Create(),
     ChurnCommand.Create(),
+    BenchCommand.Create(),
     KernelCommand.Create(),
     ShellCommand.Create(),
     XenStoreTestsCommand.Create(),

@@ -7,8 +7,8 @@ internal static class Cycles
 {
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
 
-    // The state is read when xl has ended: what comes after that is not xl's time.
-    private const string Functions = """
+    /// <summary>Functions of bash. The state is read when xl has ended: what comes after that is not xl's time.</summary>
+    internal const string Functions = """
         now() { echo $(( $(date +%s%N) / 1000000 )); }
         timed() {
             local what=$1 began=$(now); shift

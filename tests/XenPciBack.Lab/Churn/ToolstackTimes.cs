@@ -22,6 +22,14 @@ internal sealed partial class ToolstackTimes
         }
     }
 
+    /// <summary>The time in the only line about this, such as "attach 812".</summary>
+    public static int Single(string output, string what)
+    {
+        var lines = Time().Matches(output).Where(line => line.Groups["what"].Value == what).ToList();
+        return lines is [var line] ? int.Parse(line.Groups["ms"].Value, CultureInfo.InvariantCulture)
+            : throw new LabException($"expected one line '{what} MILLISECONDS', dom0 said: {output}");
+    }
+
     /// <summary>A line for each kind: how many, and the shortest, median, ninetieth percentile and longest.</summary>
     public override string ToString() => string.Join('\n', _times.Select(kind =>
     {
