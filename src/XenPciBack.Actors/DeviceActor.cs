@@ -108,7 +108,11 @@ internal sealed class DeviceActor : ReceiveActor
         Receive<Remember>(remember => _device.Record.UnsettledError = remember.Error);
         Receive<Restore>(restore => BringBack(restore.Reset));
         Receive<Lose>(Fail);
-        Receive<GetConfigView>(asked => Sender.Tell(ConfigViews.Of(asked.Domain, _function.Bdf, _function.ReadAll(), _config.ReadRuled())));
+        Receive<GetConfigView>(asked =>
+        {
+            var device = _function.ReadAll();
+            Sender.Tell(ConfigViews.Of(asked.Domain, _function.Bdf, device, _config.ShowRuled(device.AsSpan())));
+        });
         Receive<Release>(_ => GiveBack());
         Receive<Released>(released =>
         {
