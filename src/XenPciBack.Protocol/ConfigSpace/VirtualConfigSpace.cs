@@ -38,18 +38,21 @@ public sealed class VirtualConfigSpace
     /// <summary>Bytes of config space a guest can address.</summary>
     public const int Size = 4096;
 
-    private readonly IPciFunction _function;
+    private readonly IPciFunction _device;
     private readonly ConfigPolicy _policy;
     private readonly ConfigRules _rules;
     private readonly DeviceRecord _record;
     private readonly SavedConfig _saved;
+
+    // The device, or the device with a log in front of it.
+    private IPciFunction _function;
 
     /// <param name="function">Its header type must be 0 or 1.</param>
     /// <param name="record">A complete one is that of the guest which has the function already.</param>
     /// <exception cref="NotSupportedException">Another header type (CardBus).</exception>
     public VirtualConfigSpace(IPciFunction function, ConfigPolicy policy, DeviceRecord record)
     {
-        (_function, _policy, _record) = (function, policy, record);
+        (_device, _function, _policy, _record) = (function, function, policy, record);
         _saved = new SavedConfig(function, policy, record);
         if (policy.ReportErrors) ErrorReporting.Enable(function);
         _rules = new ConfigRules(function, policy);
@@ -114,6 +117,9 @@ public sealed class VirtualConfigSpace
         if (handled) return new(error, Dropped: false) { Fate = fate };
         return WriteUnknown(offset, size, value & Mask(size), trace);
     }
+
+    /// <summary>Writes every access to the device to a log from now on; null: to none.</summary>
+    public void LogTo(DeviceAccessLog? log) => _function = log?.Watch(_device) ?? _device;
 
     /// <summary>Every register with a rule beyond the device's own, as the guest reads it, in no order.</summary>
     /// <param name="device">The device's config space.</param>

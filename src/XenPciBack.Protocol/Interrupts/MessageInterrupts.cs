@@ -24,8 +24,8 @@ public sealed class MessageInterrupts
     private const uint MsiEnable = 0x0001, MsixEnable = 0x8000, MsixMaskAll = 0x4000, MsixLastEntry = 0x07FF, TableBar = 0x7;
     private const int MostBars = 6;
 
-    private readonly IPciFunction _function;
-    private readonly IPirqs _pirqs;
+    private readonly IPciFunction _device;
+    private readonly IPirqs _mapping;
     private readonly DeviceRecord _record;
     private readonly bool _keepLineSilent;
     private readonly int _msi;
@@ -36,6 +36,10 @@ public sealed class MessageInterrupts
     private readonly int _tableEntries;
     private readonly ulong _tableBar;
 
+    // The device and the mapping, or these with a log in front of them.
+    private IPciFunction _function;
+    private IPirqs _pirqs;
+
     private MessageKind _kind;
 
     // On since before this daemon: a guest that asks for it once more may have been left without an answer.
@@ -44,7 +48,8 @@ public sealed class MessageInterrupts
     /// <param name="record">The PIRQs in it were mapped by an earlier daemon for the same guest, which may still use them.</param>
     public MessageInterrupts(IPciFunction function, ConfigPolicy policy, IPirqs pirqs, DeviceRecord record)
     {
-        (_function, _pirqs, _record, _keepLineSilent) = (function, pirqs, record, policy.KeepLineSilent);
+        (_device, _function, _mapping, _pirqs) = (function, function, pirqs, pirqs);
+        (_record, _keepLineSilent) = (record, policy.KeepLineSilent);
         _msi = CapabilityList.Find(function, CapabilityId.Msi);
         _msix = CapabilityList.Find(function, CapabilityId.Msix);
         _power = PowerManagement.Of(function);
@@ -56,6 +61,9 @@ public sealed class MessageInterrupts
             _tableBar = bar < MostBars && function.Resources[bar] is { IsMemory: true, IsUsable: true } resource ? resource.Start : 0;
         }
     }
+
+    /// <summary>Writes every access to the device and every mapping to a log from now on; null: to none.</summary>
+    public void LogTo(DeviceAccessLog? log) => (_function, _pirqs) = (log?.Watch(_device) ?? _device, log?.Watch(_mapping) ?? _mapping);
 
     /// <summary>Which kind is on.</summary>
     public MessageKind InUse => _kind;
