@@ -21,9 +21,9 @@ internal sealed class AssignedDevice
     private AssignedDevice(XenHost host, DomainId guest, bool isTakenUp, IPciFunction function, ConfigPolicy policy, DeviceRecord record)
     {
         (_records, Clock, Guest, IsTakenUp, Policy, Record) = (host.DeviceRecords, host.Clock, guest, isTakenUp, policy, record);
-        Function = Accesses.Watch(function);
+        Function = function;
         Config = new VirtualConfigSpace(Function, policy, record);
-        Interrupts = new MessageInterrupts(Function, policy, Accesses.Watch(host.Pirqs.Of(guest, function.Bdf)), record);
+        Interrupts = new MessageInterrupts(Function, policy, host.Pirqs.Of(guest, function.Bdf), record);
         if (function.Read(ClassRegister, 4, out var revisionAndClass) == PciOpError.Success) ClassCode = revisionAndClass >> 8;
         HasLine = !policy.KeepLineSilent && function.Read(PinRegister, 1, out var pin) == PciOpError.Success && pin != 0;
     }
@@ -36,14 +36,12 @@ internal sealed class AssignedDevice
     /// <summary>The guest has used it before, served by another daemon or another actor.</summary>
     public bool IsTakenUp { get; }
 
-    /// <summary>Every access through it is seen by <see cref="Accesses"/>.</summary>
     public IPciFunction Function { get; }
 
     public ConfigPolicy Policy { get; }
     public VirtualConfigSpace Config { get; }
     public MessageInterrupts Interrupts { get; }
     public DeviceRecord Record { get; }
-    public DeviceAccessLog Accesses { get; } = new();
 
     /// <summary>Class, subclass, programming interface; 0 if it could not be read.</summary>
     public uint ClassCode { get; }

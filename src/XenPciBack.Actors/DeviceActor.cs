@@ -20,7 +20,6 @@ internal sealed class DeviceActor : ReceiveActor
     private readonly VirtualConfigSpace _config;
     private readonly MessageInterrupts _interrupts;
     private readonly ConfigPolicy _policy;
-    private readonly DeviceAccessLog _accesses;
     private readonly DeviceMeter _meter;
     private readonly ILoggingAdapter _log;
     private readonly HashSet<string> _reasonsLogged = [];
@@ -94,7 +93,7 @@ internal sealed class DeviceActor : ReceiveActor
 
     public DeviceActor(AssignedDevice device, DeviceMeter meter)
     {
-        (_function, _policy, _config, _interrupts, _accesses) = (device.Function, device.Policy, device.Config, device.Interrupts, device.Accesses);
+        (_function, _policy, _config, _interrupts) = (device.Function, device.Policy, device.Config, device.Interrupts);
         (_device, _meter, _isFresh) = (device, meter, !device.IsTakenUp);
         _log = Context.GetLogger().WithContext("Guest", device.Guest.Value).WithContext("Device", _function.Bdf.ToString());
         Serving();
@@ -108,7 +107,11 @@ internal sealed class DeviceActor : ReceiveActor
         Receive<Remember>(remember => _device.Record.UnsettledError = remember.Error);
         Receive<Restore>(restore => BringBack(restore.Reset));
         Receive<Lose>(Fail);
-        Receive<GetConfigView>(asked => Sender.Tell(ConfigViews.Of(asked.Domain, _function.Bdf, _function.ReadAll(), _config.ReadRuled())));
+        Receive<GetConfigView>(asked =>
+        {
+            var device = _function.ReadAll();
+            Sender.Tell(ConfigViews.Of(asked.Domain, _function.Bdf, device, _config.ShowRuled(device.AsSpan())));
+        });
         Receive<Release>(_ => GiveBack());
         Receive<Released>(released =>
         {
@@ -163,9 +166,23 @@ internal sealed class DeviceActor : ReceiveActor
         var description = traced.Describe ? Describe() : null;
         var register = request.Code is PciOpCode.ConfRead or PciOpCode.ConfWrite ? (_names ??= new RegisterNames((description?.Config ?? _function.ReadAll()).AsSpan())).NameOf(request.Offset) : "";
         var fields = ImmutableArray.CreateBuilder<FieldOutcome>();
-        _accesses.Start();
-        var answer = Perform(request, fields);
-        return new TracedAnswer(_function.Bdf, answer, register, fields.ToImmutable(), _accesses.Stop(), description);
+        var log = new DeviceAccessLog();
+        LogTo(log);
+        try
+        {
+            var answer = Perform(request, fields);
+            return new TracedAnswer(_function.Bdf, answer, register, fields.ToImmutable(), log.Accesses, description);
+        }
+        finally
+        {
+            LogTo(null);
+        }
+    }
+
+    private void LogTo(DeviceAccessLog? log)
+    {
+        _config.LogTo(log);
+        _interrupts.LogTo(log);
     }
 
     private DeviceDescription Describe() => new(_function.Facts, _function.Irq, _policy, _isFresh, _function.ReadAll());

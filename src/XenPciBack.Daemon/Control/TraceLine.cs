@@ -75,12 +75,13 @@ internal sealed record TraceLine(
 
     private static string Describe(FieldOutcome field)
     {
-        var (guest, device) = (Hex(field.Guest, field.Size), Hex(field.Device, field.Size));
+        var guest = Hex(field.Guest, field.Size);
+        var device = field.Device is { } known ? $", the device has {Hex(known, field.Size)}" : "";
         var what = field.Effect switch
         {
-            FieldEffect.Virtual => $"reads {guest}, the device has {device}",
+            FieldEffect.Virtual => $"reads {guest}{device}",
             FieldEffect.Allowed => "allowed",
-            FieldEffect.Filtered => $"filtered: {Hex(field.Asked ?? 0, field.Size)} asked, the guest reads {guest}, the device has {device}",
+            FieldEffect.Filtered => $"filtered: {Hex(field.Asked ?? 0, field.Size)} asked, the guest reads {guest}{device}",
             FieldEffect.Dropped => $"dropped: stays {guest}",
             _ => "refused",
         };

@@ -26,26 +26,19 @@ public enum DeviceAccessKind
 /// <param name="Error">As <see cref="IPciFunction"/> and <see cref="IPirqs"/> have it; 0 for success.</param>
 public sealed record DeviceAccess(DeviceAccessKind Kind, int Offset, int Size, uint Value, int Error);
 
-/// <summary>What is done to one device, while somebody wants to know. Used on one thread at a time.</summary>
+/// <summary>What was done to one device for one request. Used on one thread at a time.</summary>
 public sealed class DeviceAccessLog
 {
-    private ImmutableArray<DeviceAccess>.Builder? _accesses;
+    private readonly ImmutableArray<DeviceAccess>.Builder _accesses = ImmutableArray.CreateBuilder<DeviceAccess>();
 
-    public void Start() => _accesses = ImmutableArray.CreateBuilder<DeviceAccess>();
+    /// <summary>Everything so far, in order.</summary>
+    public ImmutableArray<DeviceAccess> Accesses => _accesses.ToImmutable();
 
-    /// <summary>Everything since <see cref="Start"/>, in order.</summary>
-    public ImmutableArray<DeviceAccess> Stop()
-    {
-        var accesses = _accesses?.ToImmutable() ?? [];
-        _accesses = null;
-        return accesses;
-    }
+    /// <summary>The same function; its accesses are written to this log.</summary>
+    internal IPciFunction Watch(IPciFunction function) => new WatchedFunction(function, this);
 
-    /// <summary>The function as it is, but that its accesses are in this log.</summary>
-    public IPciFunction Watch(IPciFunction function) => new WatchedFunction(function, this);
-
-    /// <summary>The PIRQs as they are, but that their mapping is in this log.</summary>
-    public IPirqs Watch(IPirqs pirqs) => new WatchedPirqs(pirqs, this);
+    /// <summary>The same PIRQs; their mapping is written to this log.</summary>
+    internal IPirqs Watch(IPirqs pirqs) => new WatchedPirqs(pirqs, this);
 
     private sealed class WatchedFunction(IPciFunction function, DeviceAccessLog log) : IPciFunction
     {
@@ -56,14 +49,14 @@ public sealed class DeviceAccessLog
         public PciOpError Read(int offset, int size, out uint value)
         {
             var error = function.Read(offset, size, out value);
-            log._accesses?.Add(new DeviceAccess(DeviceAccessKind.Read, offset, size, value, (int)error));
+            log._accesses.Add(new DeviceAccess(DeviceAccessKind.Read, offset, size, value, (int)error));
             return error;
         }
 
         public PciOpError Write(int offset, int size, uint value)
         {
             var error = function.Write(offset, size, value);
-            log._accesses?.Add(new DeviceAccess(DeviceAccessKind.Write, offset, size, value, (int)error));
+            log._accesses.Add(new DeviceAccess(DeviceAccessKind.Write, offset, size, value, (int)error));
             return error;
         }
 
@@ -79,14 +72,14 @@ public sealed class DeviceAccessLog
         public int MapMsi(out Pirq pirq)
         {
             var errno = pirqs.MapMsi(out pirq);
-            log._accesses?.Add(new DeviceAccess(DeviceAccessKind.MapMsi, 0, 0, (uint)pirq.Value, errno));
+            log._accesses.Add(new DeviceAccess(DeviceAccessKind.MapMsi, 0, 0, (uint)pirq.Value, errno));
             return errno;
         }
 
         public int MapMsix(ushort entry, ulong tableBar, out Pirq pirq)
         {
             var errno = pirqs.MapMsix(entry, tableBar, out pirq);
-            log._accesses?.Add(new DeviceAccess(DeviceAccessKind.MapMsix, entry, 0, (uint)pirq.Value, errno));
+            log._accesses.Add(new DeviceAccess(DeviceAccessKind.MapMsix, entry, 0, (uint)pirq.Value, errno));
             return errno;
         }
 

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.ConfigSpace.Rules;
 using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 
@@ -23,17 +24,21 @@ public sealed class MessageInterrupts
     private const uint MsiEnable = 0x0001, MsixEnable = 0x8000, MsixMaskAll = 0x4000, MsixLastEntry = 0x07FF, TableBar = 0x7;
     private const int MostBars = 6;
 
-    private readonly IPciFunction _function;
-    private readonly IPirqs _pirqs;
+    private readonly IPciFunction _device;
+    private readonly IPirqs _mapping;
     private readonly DeviceRecord _record;
     private readonly bool _keepLineSilent;
     private readonly int _msi;
     private readonly int _msix;
-    private readonly PowerState _power;
+    private readonly PowerManagement _power;
 
     // Read once, before the guest has touched anything: later the hardware is not to be trusted with it (XSA-337).
     private readonly int _tableEntries;
     private readonly ulong _tableBar;
+
+    // The device and the mapping, or these with a log in front of them.
+    private IPciFunction _function;
+    private IPirqs _pirqs;
 
     private MessageKind _kind;
 
@@ -43,10 +48,11 @@ public sealed class MessageInterrupts
     /// <param name="record">The PIRQs in it were mapped by an earlier daemon for the same guest, which may still use them.</param>
     public MessageInterrupts(IPciFunction function, ConfigPolicy policy, IPirqs pirqs, DeviceRecord record)
     {
-        (_function, _pirqs, _record, _keepLineSilent) = (function, pirqs, record, policy.KeepLineSilent);
+        (_device, _function, _mapping, _pirqs) = (function, function, pirqs, pirqs);
+        (_record, _keepLineSilent) = (record, policy.KeepLineSilent);
         _msi = CapabilityList.Find(function, CapabilityId.Msi);
         _msix = CapabilityList.Find(function, CapabilityId.Msix);
-        _power = new PowerState(function);
+        _power = PowerManagement.Of(function);
         if (_msix != 0 && function.Read(_msix + Control, 2, out var control) == PciOpError.Success
             && function.Read(_msix + TableOffset, 4, out var table) == PciOpError.Success)
         {
@@ -55,6 +61,9 @@ public sealed class MessageInterrupts
             _tableBar = bar < MostBars && function.Resources[bar] is { IsMemory: true, IsUsable: true } resource ? resource.Start : 0;
         }
     }
+
+    /// <summary>Writes every access to the device and every mapping to a log from now on; null: to none.</summary>
+    public void LogTo(DeviceAccessLog? log) => (_function, _pirqs) = (log?.Watch(_device) ?? _device, log?.Watch(_mapping) ?? _mapping);
 
     /// <summary>Which kind is on.</summary>
     public MessageKind InUse => _kind;
@@ -106,7 +115,7 @@ public sealed class MessageInterrupts
         if (_isAnswerDue && _kind == MessageKind.Msi && _record.Mapped is [var due]) return new PciAnswer(PciOpError.Success, (uint)due.Value);
         if (_kind != MessageKind.None) return MsiRefused(_kind == MessageKind.Msi ? "MSI is on already" : "MSI-X is on");
         if (_msi == 0) return MsiRefused("the device has no MSI");
-        if (!_power.IsD0) return MsiRefused("the device is not in power state D0");
+        if (!_power.IsD0(_function)) return MsiRefused("the device is not in power state D0");
         var errno = Record(_pirqs.MapMsi(out var pirq), pirq);
         if (errno != 0)
         {
@@ -130,7 +139,7 @@ public sealed class MessageInterrupts
 
         if (count == 0) return MsixFailed(Errnos.EINVAL, "no vector was asked for");
         if (_msix == 0) return MsixFailed(Errnos.EINVAL, "the device has no MSI-X");
-        if (!_power.IsD0) return MsixFailed(Errnos.EINVAL, "the device is not in power state D0");
+        if (!_power.IsD0(_function)) return MsixFailed(Errnos.EINVAL, "the device is not in power state D0");
         if (count > _tableEntries) return MsixFailed(Errnos.ENOSPC, "more vectors than its table has entries");
         if (ObjectionTo(request.MsixEntries) is { } objection) return MsixFailed(Errnos.EINVAL, objection);
         if (_tableBar == 0) return MsixFailed(Errnos.EINVAL, "the BAR of its table has no address");

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Runtime.InteropServices;
 using XenPciBack.Protocol.Aer;
+using XenPciBack.Protocol.ConfigSpace.Rules;
 using XenPciBack.Protocol.Interrupts;
 
 namespace XenPciBack.Protocol.Records;
@@ -51,34 +52,17 @@ public sealed class DeviceRecord : IDisposable
     /// <summary>Whether neither a function nor a PIRQ depends on it.</summary>
     public bool IsEmpty => !IsComplete && Word(PirqCount) == 0;
 
-    /// <summary>The command register as the guest sees it.</summary>
-    public uint CommandShadow
+    /// <summary>What the guest sees that the device does not have.</summary>
+    public Shadow Shadow
     {
-        get => Half(Command);
-        set => Volatile.Write(ref Half(Command), (ushort)value);
-    }
-
-    /// <summary>The guest has switched decoding on.</summary>
-    public bool IsDecoding
-    {
-        get => Byte(Decoding) != 0;
-        set => Volatile.Write(ref Byte(Decoding), value ? (byte)1 : (byte)0);
-    }
-
-    public bool IsBusMaster
-    {
-        get => Byte(BusMaster) != 0;
-        set => Volatile.Write(ref Byte(BusMaster), value ? (byte)1 : (byte)0);
-    }
-
-    /// <param name="resource">0 to 5: a BAR; 6: the ROM.</param>
-    public bool ShowsSize(int resource) => (Byte(BarsShowingSize) & (1 << resource)) != 0;
-
-    /// <param name="resource">0 to 5: a BAR; 6: the ROM.</param>
-    public void ShowSize(int resource, bool shows)
-    {
-        ref var bars = ref Byte(BarsShowingSize);
-        Volatile.Write(ref bars, (byte)(shows ? bars | (1 << resource) : bars & ~(1 << resource)));
+        get => new(Half(Command), Byte(Decoding) != 0, Byte(BusMaster) != 0, Byte(BarsShowingSize));
+        set
+        {
+            Volatile.Write(ref Half(Command), value.Command);
+            Volatile.Write(ref Byte(Decoding), value.IsDecoding ? (byte)1 : (byte)0);
+            Volatile.Write(ref Byte(BusMaster), value.IsBusMaster ? (byte)1 : (byte)0);
+            Volatile.Write(ref Byte(BarsShowingSize), value.BarsShowingSize);
+        }
     }
 
     /// <summary>An error of the function that the guest was being helped over; null: none.</summary>

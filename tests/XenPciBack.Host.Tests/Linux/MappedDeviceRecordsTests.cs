@@ -18,9 +18,9 @@ public sealed class MappedDeviceRecordsTests : IDisposable
     {
         var record = Start().Open(Guest, Nic);
         record.TryAdd(new Pirq(55));
-        record.CommandShadow = 0x0546;
+        record.Shadow = record.Shadow with { Command = 0x0546 };
         using var next = Start().Open(Guest, Nic);
-        Assert.Equal((0x0546u, 55), (next.CommandShadow, next.Mapped.Single().Value));
+        Assert.Equal((0x0546, 55), (next.Shadow.Command, next.Mapped.Single().Value));
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using XenPciBack.Protocol.Aer;
 using XenPciBack.Protocol.ConfigSpace;
+using XenPciBack.Protocol.ConfigSpace.Rules;
 using XenPciBack.Protocol.Records;
 using XenPciBack.Protocol.SharedPage;
 using XenPciBack.Protocol.Tests.ConfigSpace;
@@ -54,8 +55,7 @@ public class DeviceRecordTests
     public void A_record_that_was_not_finished_counts_for_nothing()
     {
         var record = new DeviceRecord(new Kept(_bytes));
-        record.CommandShadow = 0xFFFF;
-        record.ShowSize(0, true);
+        record.Shadow = new Shadow(0xFFFF, IsDecoding: true, IsBusMaster: true, BarsShowingSize: 1);
         record.Save(Command, 2, 0xFFFF);
         Assert.False(record.IsComplete);
         record.Clear();
