@@ -104,7 +104,7 @@ internal sealed class SharedMachine : IAsyncDisposable
         _snapshots[moment] = await Machine.SaveAsync($"{moment}");
     }
 
-    /// <summary>Lets the processors to another machine.</summary>
+    /// <summary>Stops QEMU, so that another machine has the processors. The snapshots stay.</summary>
     public Task SwitchOffAsync() => Machine.SwitchOffAsync();
 
     public ValueTask DisposeAsync() => Machine.DisposeAsync();

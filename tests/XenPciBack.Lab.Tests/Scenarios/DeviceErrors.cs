@@ -114,14 +114,13 @@ public partial class DeviceErrors(SharedMachines machines, ITestOutputHelper log
         await AssertCrashesAsync(machine.DomainZero, nonFatal, "non-fatal: Completion Timeout");
     }
 
-    private async Task<Guest> A_guest_that_xl_restarts_runs_without_the_device(XenMachine machine, Guest crashed)
+    private static async Task<Guest> A_guest_that_xl_restarts_runs_without_the_device(XenMachine machine, Guest crashed)
     {
         var next = await crashed.RestartedAsync();
         Assert.Equal("", await next.RunAsync("ls /sys/bus/pci/devices"));
         var refusals = await machine.DomainZero.DaemonLogAsync(LogEvents.Refused);
-        var refusal = Assert.Single(refusals, line => line.Guest == next.DomainId);
-        Assert.Contains($"{next.Bdfs[0]}: in quarantine", refusal.Text, StringComparison.Ordinal);
-        log.WriteLine(refusal.Text);
+        Assert.Contains(refusals, refusal => refusal.Guest == next.DomainId
+            && refusal.Text.Contains($"{next.Bdfs[0]}: in quarantine", StringComparison.Ordinal));
         return next;
     }
 
@@ -134,9 +133,9 @@ public partial class DeviceErrors(SharedMachines machines, ITestOutputHelper log
         // Created at once, the two have their domain ids in either order.
         var named = guests.OrderBy(guest => guest.DomainId).Select(guest => $"guest {guest.DomainId} with {guest.Bdfs[0]}");
         var errors = await machine.DomainZero.DaemonLogAsync(LogEvents.DeviceError);
-        var reported = Assert.Single(errors, line => line.Device == port.Bdf);
-        Assert.Contains(" non-fatal: Completion Timeout; ", reported.Text, StringComparison.Ordinal);
-        Assert.EndsWith($" {string.Join(", ", named)}", reported.Text, StringComparison.Ordinal);
+        Assert.Contains(errors, error => error.Device == port.Bdf
+            && error.Text.Contains(" non-fatal: Completion Timeout; ", StringComparison.Ordinal)
+            && error.Text.EndsWith($" {string.Join(", ", named)}", StringComparison.Ordinal));
     }
 
     private static async Task InjectAsync(XenMachine machine, Guest guest, uint status)

@@ -27,10 +27,10 @@ internal sealed class CommandChannel : IAsyncDisposable
     private int _lastId;
 
     /// <param name="owner">Who runs the scripts, for messages: "dom0", "guest pv1".</param>
-    public CommandChannel(Stream line, string owner)
+    /// <param name="lastId">Scripts are numbered from here on.</param>
+    public CommandChannel(Stream line, string owner, int lastId = 0)
     {
-        _line = line;
-        _owner = owner;
+        (_line, _owner, _lastId) = (line, owner, lastId);
         _pending[0] = _ready;
         _reading = ReadAsync();
     }
@@ -41,7 +41,7 @@ internal sealed class CommandChannel : IAsyncDisposable
     }
 
     /// <summary>Another agent begins at the other end: nothing that was asked of the one before is answered.</summary>
-    public void BeginAnew(string owner)
+    public void BeginAgent(string owner)
     {
         foreach (var id in _pending.Keys)
             if (_pending.TryRemove(id, out var answer))

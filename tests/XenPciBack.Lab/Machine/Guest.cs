@@ -76,7 +76,7 @@ public sealed class Guest : IAsyncDisposable
     {
         var domainId = int.Parse(await dom0.RunAsync($"xl domid {name}"), CultureInfo.InvariantCulture);
         var console = dom0.TakeConsole();
-        console.Agent.BeginAnew($"guest {name}");
+        console.Agent.BeginAgent($"guest {name}");
         var guest = new Guest(dom0, name, domainId, bdfs, options, console);
         dom0.Enter(guest);
         var joined = $"/lab/guest-console $(/lab/port {console.Port}) {domainId}";

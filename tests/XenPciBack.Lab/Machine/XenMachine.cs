@@ -17,12 +17,19 @@ public sealed class XenMachine : IAsyncDisposable
     /// <summary>How many guests can run at once: each needs a virtio-serial port for its console.</summary>
     private const int GuestConsoles = 6;
 
+    /// <summary>
+    /// More than a session runs scripts. An agent that comes out of a snapshot may be removing the files of the script before,
+    /// so no session numbers its scripts as another one did.
+    /// </summary>
+    private const int ScriptsOfSession = 1_000_000;
+
     private static readonly TimeSpan QuitTimeout = TimeSpan.FromSeconds(20);
 
     private readonly RunFolder _folder = new();
     private readonly MachineSocket _commands, _monitor, _terminal;
     private readonly IReadOnlyList<MachineSocket> _consoles;
     private IReadOnlyList<string> _arguments = [];
+    private int _sessions;
     private Session? _session;
 
     private XenMachine(Release release, IReadOnlyList<QemuDevice> devices)
@@ -177,11 +184,12 @@ public sealed class XenMachine : IAsyncDisposable
     private async Task<Session> ConnectAsync(Qemu qemu, CancellationToken cancellation)
     {
         var monitor = await QemuMonitor.OpenAsync(await _monitor.AcceptAsync(cancellation));
-        var commands = new CommandChannel(await _commands.AcceptAsync(cancellation), "dom0");
+        var lastId = _sessions++ * ScriptsOfSession;
+        var commands = new CommandChannel(await _commands.AcceptAsync(cancellation), "dom0", lastId);
         var consoles = new List<GuestConsole>();
         foreach (var socket in _consoles)
         {
-            var agent = new CommandChannel(await socket.AcceptAsync(cancellation), $"console {socket.Name}");
+            var agent = new CommandChannel(await socket.AcceptAsync(cancellation), $"console {socket.Name}", lastId);
             consoles.Add(new GuestConsole(socket.Name, agent));
         }
         // QEMU knows a little later that we have accepted. Before that a snapshot's dom0 would find its ports closed.
