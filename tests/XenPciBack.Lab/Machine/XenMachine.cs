@@ -18,8 +18,8 @@ public sealed class XenMachine : IAsyncDisposable
     private const int GuestConsoles = 6;
 
     /// <summary>
-    /// More than a session runs scripts. An agent that comes out of a snapshot may be removing the files of the script before,
-    /// so no session numbers its scripts as another one did.
+    /// More scripts than a session runs. An agent that comes out of a snapshot may still be removing the files of the
+    /// script before, so the numbers of an earlier session's scripts are not used again.
     /// </summary>
     private const int ScriptsOfSession = 1_000_000;
 
