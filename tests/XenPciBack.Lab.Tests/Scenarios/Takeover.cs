@@ -56,8 +56,9 @@ public class Takeover(SharedMachines machines, ITestOutputHelper log)
         log.WriteLine($"killed {Kills} times, with a standby (the kernel's module cannot be loaded again at all without ending every guest's connection):");
         await EndAsync(card, first, second, nothingFails: true);
 
-        await BeginAsync(card, first, second);
+        // Above it got ready under the load, which takes it a minute.
         await dom0.StartStandbyAsync();
+        await BeginAsync(card, first, second);
         log.WriteLine((await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback handover")).Trim());
         await FollowAsync(dom0);
         await EndAsync(card, first, second, nothingFails: true);
