@@ -14,7 +14,10 @@ internal static class Published
     public static Task<string> XenStoreTestsAsync(TextWriter progress) =>
         PublishAsync("tests/XenPciBack.XenStore.Tests", progress, "-p:PublishReadyToRun=true");
 
-    /// <summary>Publishes a project, which takes minutes, where the last time was not from the same sources.</summary>
+    /// <summary>
+    /// Publishes a project, which takes minutes, where the last time was not from the same sources. Two callers publish
+    /// once.
+    /// </summary>
     private static async Task<string> PublishAsync(string project, TextWriter progress, params string[] properties)
     {
         var repository = Repository();
@@ -29,6 +32,8 @@ internal static class Published
         var sdk = await ChildProcess.RunAsync("dotnet", ["--version"]);
         var key = PublishKey.Of(repository, project, [sdk.Trim(), .. arguments]);
         var keyFile = $"{folder}.key";
+        Directory.CreateDirectory(Path.GetDirectoryName(folder)!);
+        await using var publishing = await LabImages.LockAsync($"{folder}.lock", progress);
         if (File.Exists(keyFile) && await File.ReadAllTextAsync(keyFile) == key) return folder;
 
         progress.WriteLine($"publishing {project}");

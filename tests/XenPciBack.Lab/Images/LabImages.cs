@@ -72,7 +72,9 @@ public sealed class LabImages
         if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
     }
 
-    private static async Task<FileStream> LockAsync(string path, TextWriter? progress, CancellationToken cancellation)
+    /// <summary>Waits until no other lab holds a file, and holds it until disposed.</summary>
+    internal static async Task<FileStream> LockAsync(
+        string path, TextWriter? progress, CancellationToken cancellation = default)
     {
         for (var announced = false; ; announced = true)
         {
