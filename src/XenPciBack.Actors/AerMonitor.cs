@@ -74,7 +74,9 @@ internal sealed class AerMonitor : ReceiveActor
         });
         if (!error.IsUncorrectable)
         {
-            if (now.IsNews(before)) _log.Warning("{Bdf} reports an error, {Error}; {Count} within {Window} s", error.Device, error, now.Count, _policies.CorrectableWindow.TotalSeconds);
+            if (now.IsNews(before))
+                LogOf(error).Warning("The device reports an error, {Error}; {Count} within {Window} s",
+                    error, now.Count, _policies.CorrectableWindow.TotalSeconds);
             if (!isActedOn) return;
         }
         if (!_heardEarly.TryGetValue(error.Device, out var worst) || worst.Severity < error.Severity) _heardEarly[error.Device] = error;
@@ -113,10 +115,16 @@ internal sealed class AerMonitor : ReceiveActor
     private void Concern(AerError error, ImmutableArray<BackendEvents.DeviceOfGuest> concerned, bool isNews)
     {
         // The first of a storm, then the tenth, the hundredth and so on.
-        if (isNews) _log.Error("{Bdf} reports an error, {Error}; {Concerned}", error.Device, error, concerned.IsEmpty ? "no guest has it" : $"it concerns {string.Join(", ", concerned.Select(c => $"guest {c.Guest} with {c.Device}"))}");
+        if (isNews) LogOf(error).Error("The device reports an error, {Error}; {Concerned}", error, InWords(concerned));
         foreach (var (guest, device) in concerned)
             Context.Parent.Tell(new Act(guest, device, error.Severity, error.ToString(), _policies.Of(device)));
     }
+
+    private static string InWords(ImmutableArray<BackendEvents.DeviceOfGuest> concerned) =>
+        concerned.IsEmpty ? "no guest has it"
+        : $"it concerns {string.Join(", ", concerned.Select(c => $"guest {c.Guest} with {c.Device}"))}";
+
+    private ILoggingAdapter LogOf(AerError error) => _log.As(LogEvents.DeviceError).About(error.Device);
 
     private bool Concerns(AerError error, SlotCandidate device) =>
         device.Bdf == error.Device

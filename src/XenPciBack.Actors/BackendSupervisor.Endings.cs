@@ -31,7 +31,9 @@ internal sealed partial class BackendSupervisor
         }
         if (_finished.Remove(directory))
         {
-            if (!_standsBy) _log.Info("Guest {DomId} is gone; {Guests} left", directory.Guest, _guests.Count);
+            if (!_standsBy)
+                _log.As(LogEvents.GuestGone).About(directory.Guest)
+                    .Info("The guest is gone; {Guests} left", _guests.Count);
             // The toolstack may have made the directory anew while the actor was ending.
             OnChanged();
         }
@@ -45,11 +47,14 @@ internal sealed partial class BackendSupervisor
         {
             Context.System.EventStream.Publish(new BackendEvents.GuestAbandoned(directory.Guest, fault, [Failed(ended, fault), Did("leaves the guest alone")]));
             _leftAlone.Add(directory);
-            _log.Error("Guest {DomId} is no longer served: its actor has failed {Times} times; {Guests} left", directory.Guest, Supervision.MostFailures, _guests.Count);
+            _log.As(LogEvents.GuestAbandoned).About(directory.Guest)
+                .Error("The guest is no longer served: its actor has failed {Times} times; {Guests} left",
+                    Supervision.MostFailures, _guests.Count);
         }
         else
         {
-            _log.Error("Guest {DomId}: its actor failed; another one takes it up where it is", directory.Guest);
+            _log.As(LogEvents.GuestActorReplaced).About(directory.Guest)
+                .Error("The guest's actor failed; another one adopts the guest");
             Context.System.EventStream.Publish(new BackendEvents.ActorReplaced(nameof(GuestActor), directory.Guest, fault, [Failed(ended, fault), Did("starts another one, which takes the guest up where it is")]));
             Serve(directory);
             return;

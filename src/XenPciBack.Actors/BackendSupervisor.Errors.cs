@@ -77,8 +77,10 @@ internal sealed partial class BackendSupervisor
     private void OnDetachEnded(DetachEnded ended)
     {
         _setAside.Remove((ended.Guest, ended.Device));
-        if (ended.Fault is null) _log.Warning("{Bdf} taken away from guest {DomId}, which goes on without it", ended.Device, ended.Guest);
-        else _log.Error("{Bdf} cannot be taken away from guest {DomId}: {Fault}", ended.Device, ended.Guest, ended.Fault);
+        var log = _log.About(ended.Guest).About(ended.Device);
+        if (ended.Fault is null)
+            log.As(LogEvents.DeviceDetached).Warning("Detached; the guest goes on without the device");
+        else log.As(LogEvents.DeviceNotDetached).Error("The device cannot be detached: {Fault}", ended.Fault);
     }
 
     /// <returns>false if that has been done already.</returns>
@@ -100,10 +102,15 @@ internal sealed partial class BackendSupervisor
         var device = quarantined.Device;
         if (quarantined.Fault is null)
         {
-            _log.Warning("{Bdf} is in quarantine; no guest gets it until: xenpciback quarantine clear {Bdf}", device.Device, device.Device);
+            _log.As(LogEvents.DeviceQuarantined).About(device.Device)
+                .Warning("The device is in quarantine; no guest gets it until: xenpciback quarantine clear {Bdf}",
+                    device.Device);
             return;
         }
-        if (quarantined.IsFirstTry) _log.Error("{Bdf} is in quarantine for as long as this daemon runs: that cannot be put on record, trying on: {Fault}", device.Device, quarantined.Fault);
+        if (quarantined.IsFirstTry)
+            _log.As(LogEvents.DeviceQuarantined).About(device.Device)
+                .Error("The device is in quarantine for as long as this daemon runs: "
+                    + "that cannot be put on record, trying on: {Fault}", quarantined.Fault);
         Timers.StartSingleTimer((nameof(Record), device.Device), new RecordAgain(device), _settings.StoreRetry);
     }
 
@@ -128,8 +135,15 @@ internal sealed partial class BackendSupervisor
     private void OnGuestCrashed(GuestCrashed crashed)
     {
         var (cause, actor, fault, took) = crashed;
-        if (fault is null) _log.Error("Guest {DomId} crashed in {Took:0.0} ms, because its device {Bdf} is lost: {Reason}", cause.Guest, took.TotalMilliseconds, cause.Device.Bdf, cause.Reason);
-        else _log.Error("Guest {DomId} cannot be crashed ({Fault}) and goes on without {Bdf}, which is lost: {Reason}", cause.Guest, fault, cause.Device.Bdf, cause.Reason);
+        var log = _log.About(cause.Guest).About(cause.Device.Bdf);
+        if (fault is null)
+            log.As(LogEvents.GuestCrashed)
+                .Error("The guest was crashed in {Took:0.0} ms, because its device is lost: {Reason}",
+                    took.TotalMilliseconds, cause.Reason);
+        else
+            log.As(LogEvents.GuestNotCrashed)
+                .Error("The guest cannot be crashed ({Fault}) and goes on without the device, which is lost: {Reason}",
+                    fault, cause.Reason);
         Context.System.EventStream.Publish(new BackendEvents.GuestKilled(cause.Guest, cause.Device.Bdf, cause.Reason)
         {
             Fault = fault,
@@ -146,7 +160,9 @@ internal sealed partial class BackendSupervisor
     private void OnLossNotRecorded(LossNotRecorded failed)
     {
         if (!_lost.ContainsKey(failed.Loss.Directory.Guest)) return;
-        _log.Warning("The loss of a device of guest {DomId} cannot be written to xenstore, trying again in {Pause} s: {Fault}", failed.Loss.Directory.Guest, _settings.StoreRetry.TotalSeconds, failed.Fault);
+        _log.About(failed.Loss.Directory.Guest)
+            .Warning("The loss of a device cannot be written to xenstore, trying again in {Pause} s: {Fault}",
+                _settings.StoreRetry.TotalSeconds, failed.Fault);
         Timers.StartSingleTimer(failed.Loss, failed.Loss, _settings.StoreRetry);
     }
 }

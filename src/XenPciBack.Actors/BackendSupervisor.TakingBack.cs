@@ -27,7 +27,10 @@ internal sealed partial class BackendSupervisor
                 continue;
             }
             // xenstored has begun anew without what it had, and so has this daemon. Nobody announces that guest's end.
-            if (_forgotten.Add(guest)) _log.Error("Guest {DomId} still runs and has {Bdf}, but xenstored does not know it any more: it cannot be served, and keeps its devices until it ends", guest, function);
+            if (_forgotten.Add(guest))
+                _log.As(LogEvents.GuestForgotten).About(guest).About(function)
+                    .Error("The guest still runs and has the device, but xenstored does not know it any more: "
+                        + "it cannot be served, and keeps its devices until it ends");
             Timers.StartSingleTimer(nameof(Changed), Changed.Instance, _settings.StoreRetry);
         }
     }
@@ -43,8 +46,10 @@ internal sealed partial class BackendSupervisor
     private void OnTakenBack(TakenBack back)
     {
         _takingBack.Remove((back.Guest, back.Device));
-        if (back.Fault is null) _log.Info("{Bdf} taken back from guest {DomId}, which ended while nobody served it", back.Device, back.Guest);
-        else _log.Error("{Bdf} cannot be taken back from guest {DomId}, which is gone: {Fault}", back.Device, back.Guest, back.Fault);
+        var log = _log.About(back.Guest).About(back.Device);
+        if (back.Fault is null)
+            log.As(LogEvents.DeviceTakenBack).Info("Taken back from the guest, which ended while nobody served it");
+        else log.Error("The device cannot be taken back from the guest, which is gone: {Fault}", back.Fault);
         back.Released?.Log(_log);
     }
 }

@@ -203,7 +203,9 @@ internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
             if (!_standsBy && _aerMonitor is null) StartAerMonitor();
             if (!_standsBy && _guests.Count > 0) AskWhoHasEnded();
             if (_standsBy) _log.Info("{Guests} guests of another daemon could be taken over", _guests.Count);
-            else _log.Info("xenpciback is ready: Xen {XenVersion}, watching {Root}, {Guests} guests", _host.Hypervisor.Version, BackendDirectory.RootOf(_settings.Domain), _guests.Count);
+            else
+                _log.As(LogEvents.Ready).Info("xenpciback is ready: Xen {XenVersion}, watching {Root}, {Guests} guests",
+                    _host.Hypervisor.Version, BackendDirectory.RootOf(_settings.Domain), _guests.Count);
             Context.System.EventStream.Publish(BackendEvents.Ready.Instance);
             foreach (var waiting in _awaitReady) waiting.Tell(BackendEvents.Ready.Instance);
             _awaitReady.Clear();
@@ -229,7 +231,9 @@ internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
         if (_host.Pci.KernelBackendServes(directory.Guest, directory.DeviceId))
         {
             _leftAlone.Add(directory);
-            _log.Warning("Guest {DomId} is served by the kernel's xen-pciback and left to it; to serve it here: xenpciback take {DomId}", directory.Guest, directory.Guest);
+            _log.As(LogEvents.LeftToKernel).About(directory.Guest)
+                .Warning("The guest is served by the kernel's xen-pciback and left to it; "
+                    + "to serve it here: xenpciback take {DomId}", directory.Guest);
             return;
         }
         var errors = _unsettled.Values.Where(act => act.Guest == directory.Guest).ToImmutableArray();

@@ -85,9 +85,11 @@ internal sealed class DeviceActor : ReceiveActor
         /// <summary>Says how it went.</summary>
         public void Log(ILoggingAdapter log)
         {
-            if (StillMapped != 0) log.Warning("{Bdf}: a PIRQ of the guest stays mapped: {Error}", Device, Errnos.Name(StillMapped));
-            if (NotReset is null) log.Info("{Bdf} released: reset and given back", Device);
-            else log.Warning("{Bdf} released: given back without a reset, {Reason}", Device, NotReset);
+            log = log.About(Device);
+            if (StillMapped != 0) log.Warning("A PIRQ of the guest stays mapped: {Error}", Errnos.Name(StillMapped));
+            log = log.As(LogEvents.DeviceReleased);
+            if (NotReset is null) log.Info("Released: reset and given back");
+            else log.Warning("Released: given back without a reset, {Reason}", NotReset);
         }
     }
 
@@ -95,7 +97,7 @@ internal sealed class DeviceActor : ReceiveActor
     {
         (_function, _policy, _config, _interrupts) = (device.Function, device.Policy, device.Config, device.Interrupts);
         (_device, _meter, _isFresh) = (device, meter, !device.IsTakenUp);
-        _log = Context.GetLogger().WithContext("Guest", device.Guest.Value).WithContext("Device", _function.Bdf.ToString());
+        _log = Context.GetLogger().About(device.Guest).About(_function.Bdf);
         Serving();
     }
 
@@ -139,11 +141,16 @@ internal sealed class DeviceActor : ReceiveActor
 
     protected override void PreStart()
     {
-        if (_policy.Permissive) _log.Warning("{Bdf} is permissive: what the guest writes to registers without a rule reaches the device", _function.Bdf);
-        if (_policy.KeepLineSilent) _log.Warning("{Bdf} keeps its interrupt line silent, because drivers of this host listen on it; MSI and MSI-X work", _function.Bdf);
-        if (_policy.AllowInterruptControl) _log.Info("{Bdf}: the guest may switch the device's interrupts itself", _function.Bdf);
-        foreach (var quirk in _policy.Quirks.Except(_config.IgnoredQuirks)) _log.Info("{Bdf}: quirk {Quirk}", _function.Bdf, quirk);
-        foreach (var quirk in _config.IgnoredQuirks) _log.Warning("{Bdf}: quirk {Quirk} has no effect, because that register has a rule of its own", _function.Bdf, quirk);
+        if (_policy.Permissive)
+            _log.Warning("The device is permissive: what the guest writes to registers without a rule reaches it");
+        if (_policy.KeepLineSilent)
+            _log.As(LogEvents.LineSilent)
+                .Warning("The device keeps its interrupt line silent, because drivers of this host use it; "
+                    + "MSI and MSI-X work");
+        if (_policy.AllowInterruptControl) _log.Info("The guest may switch the device's interrupts itself");
+        foreach (var quirk in _policy.Quirks.Except(_config.IgnoredQuirks)) _log.Info("Quirk {Quirk}", quirk);
+        foreach (var quirk in _config.IgnoredQuirks)
+            _log.Warning("Quirk {Quirk} has no effect, because that register has a rule of its own", quirk);
     }
 
     protected override void PostStop()

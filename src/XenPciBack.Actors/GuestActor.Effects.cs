@@ -27,7 +27,7 @@ internal sealed partial class GuestActor
                     AwaitStore(_store.WriteAsync(nodes));
                     return;
                 case ConnectionEffect.RecordError(var errno, var text) error:
-                    _log.Error("{Error}: {Text}", Errnos.Name(errno), text);
+                    _log.As(LogEvents.Refused).Error("{Error}: {Text}", Errnos.Name(errno), text);
                     if (error.IsFrontends) Accuse(text);
                     AwaitStore(_store.RecordErrorAsync(errno, text));
                     return;
@@ -87,7 +87,7 @@ internal sealed partial class GuestActor
         if (!_standsBy) _devices[bdf].Tell(DeviceActor.Begin.Instance);
         OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
         if (!_standsBy && _connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
-            _log.Info("{Bdf} given to the guest as {VirtualBdf}", bdf, place);
+            _log.As(LogEvents.DeviceGiven).About(bdf).Info("Given to the guest as {VirtualBdf}", place);
     }
 
     private void OnReleased(DeviceActor.Released released)
@@ -117,7 +117,8 @@ internal sealed partial class GuestActor
             Timers.StartSingleTimer(nameof(ConnectAgain), ConnectAgain.Instance, ConnectPause);
             return null;
         }
-        _log.Info("Page of grant {Grant} mapped, port {Port} bound", connect.Page, connect.Port);
+        _log.As(LogEvents.PageMapped)
+            .Info("Page of grant {Grant} mapped, port {Port} bound", connect.Page, connect.Port);
         // Whoever served the guest before may have published an answer and not come to send its event.
         if (isTakenUp) _page.Notify();
         return new ConnectionInput.Connected();
@@ -145,6 +146,6 @@ internal sealed partial class GuestActor
         page.Unmap();
         _page = null;
         _disconnecting = false;
-        _log.Info("Page and port released");
+        _log.As(LogEvents.PageReleased).Info("Page and port released");
     }
 }

@@ -54,7 +54,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
         _announced = (_connection.State, _connection.Slots);
         _trace = new GuestTrace(directory.Guest, host.Clock);
-        _log = Context.GetLogger().WithContext("Guest", directory.Guest.Value);
+        _log = Context.GetLogger().About(directory.Guest);
         var self = Self;
         _store = new ConnectionStore(client, directory, () => self.Tell(Changed.Instance, ActorRefs.NoSender));
 
@@ -215,7 +215,9 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     /// <summary>Nothing is changed until the guest is back in xenstore or gone.</summary>
     private void HoldOn()
     {
-        if (!_isForgotten) _log.Error("xenstored has lost all it knew of this guest, which still runs; it keeps its devices and is served until it ends");
+        if (!_isForgotten)
+            _log.As(LogEvents.GuestForgotten).Error("xenstored has lost all it knew of this guest, which still runs; "
+                + "it keeps its devices and is served until it ends");
         _isForgotten = true;
         if (IsUnsure) Settle();
         _inPass = false;
@@ -233,7 +235,9 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         if (_connection.State != _announced.State)
         {
-            if (_connection.State == XenbusState.Unknown) _log.Info("The guest has let go; was {Before}", _announced.State.ToString());
+            if (_connection.State == XenbusState.Unknown)
+                _log.As(LogEvents.Disconnected).Info("Disconnected (was {Before})", _announced.State.ToString());
+            else if (_connection.State == XenbusState.Connected) _log.As(LogEvents.Connected).Info("Connected");
             else _log.Info("{State}", _connection.State.ToString());
         }
         _announced = (_connection.State, _connection.Slots);

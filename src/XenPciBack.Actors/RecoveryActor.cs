@@ -25,11 +25,12 @@ internal sealed class RecoveryActor : ReceiveActor
     public RecoveryActor(AerMonitor.Act error, IActorRef deviceActor)
     {
         (_error, _deviceActor) = (error, deviceActor);
-        _log = Context.GetLogger().WithContext("Guest", error.Guest.Value).WithContext("Device", error.Device.ToString());
+        _log = Context.GetLogger().About(error.Guest).About(error.Device);
         (_recovery, var first) = AerRecovery.Begin(error.Severity);
         Receive<RecoveryInput>(input =>
         {
-            if (input is RecoveryInput.Answered(var verdict)) _log.Info("{Step} answered {Verdict}", _recovery.Step, (AerVerdict)verdict);
+            if (input is RecoveryInput.Answered(var verdict))
+                _log.As(LogEvents.RecoveryStep).Info("{Step} answered {Verdict}", _recovery.Step, (AerVerdict)verdict);
             (_recovery, var effect) = _recovery.On(input);
             Perform(effect);
         });
@@ -56,7 +57,8 @@ internal sealed class RecoveryActor : ReceiveActor
                 _deviceActor.Tell(new DeviceActor.Restore(reset));
                 break;
             case RecoveryEffect.Succeeded:
-                _log.Warning("{Bdf} works again after an error, {Error}", _error.Device, _error.Error);
+                _log.As(LogEvents.DeviceRecovered)
+                    .Warning("The device works again after an error, {Error}", _error.Error);
                 Context.System.EventStream.Publish(new BackendEvents.DeviceRecovered(_error.Guest, _error.Device));
                 Context.Parent.Tell(new Ended(_error.Device));
                 break;

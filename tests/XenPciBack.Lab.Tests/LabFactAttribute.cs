@@ -1,27 +1,52 @@
-using System.Runtime.CompilerServices;
 using XenPciBack.Lab.Images;
+using Xunit.Abstractions;
+using Xunit.Sdk;
 
 namespace XenPciBack.Lab.Tests;
 
-/// <summary>A scenario on the real Xen; skipped with one line that says what this machine lacks.</summary>
+/// <summary>A scenario on the real Xen. Where it cannot run, <see cref="RealXenLab"/> says why.</summary>
 [AttributeUsage(AttributeTargets.Method)]
-public sealed class LabFactAttribute : FactAttribute
-{
-    public LabFactAttribute([CallerMemberName] string test = "") => (Skip, DisplayName) = Lack.Of(test);
-}
+[XunitTestCaseDiscoverer("XenPciBack.Lab.Tests.LabFactDiscoverer", "XenPciBack.Lab.Tests")]
+public sealed class LabFactAttribute : FactAttribute;
 
 /// <inheritdoc cref="LabFactAttribute"/>
 [AttributeUsage(AttributeTargets.Method)]
-public sealed class LabTheoryAttribute : TheoryAttribute
+[XunitTestCaseDiscoverer("XenPciBack.Lab.Tests.LabTheoryDiscoverer", "XenPciBack.Lab.Tests")]
+public sealed class LabTheoryAttribute : TheoryAttribute;
+
+/// <inheritdoc/>
+public sealed class LabFactDiscoverer(IMessageSink diagnostics) : FactDiscoverer(diagnostics)
 {
-    public LabTheoryAttribute([CallerMemberName] string test = "") => (Skip, DisplayName) = Lack.Of(test);
+    /// <inheritdoc/>
+    public override IEnumerable<IXunitTestCase> Discover(
+        ITestFrameworkDiscoveryOptions discoveryOptions, ITestMethod testMethod, IAttributeInfo factAttribute) =>
+        RealXenLab.Lack is null ? base.Discover(discoveryOptions, testMethod, factAttribute) : [];
 }
 
-internal static class Lack
+/// <inheritdoc/>
+public sealed class LabTheoryDiscoverer(IMessageSink diagnostics) : TheoryDiscoverer(diagnostics)
 {
-    private static readonly string? Reason =
-        Release.All.Select(Prerequisites.Missing).FirstOrDefault(missing => missing is not null);
+    /// <inheritdoc/>
+    public override IEnumerable<IXunitTestCase> Discover(
+        ITestFrameworkDiscoveryOptions discoveryOptions, ITestMethod testMethod, IAttributeInfo theoryAttribute) =>
+        RealXenLab.Lack is null ? base.Discover(discoveryOptions, testMethod, theoryAttribute) : [];
+}
+
+/// <summary>Whether the scenarios run, in one line.</summary>
+public class RealXenLab
+{
+    /// <summary>Why the scenarios do not run; null: they do.</summary>
+    internal static string? Lack { get; } = Environment.GetEnvironmentVariable("LAB_SKIP") == "1"
+        ? "the real-Xen lab is left out, because LAB_SKIP is 1"
+        : Release.All.Select(Prerequisites.Missing).FirstOrDefault(missing => missing is not null);
+
+    [LackFact]
+    public void The_scenarios_run_on_this_machine() => Assert.Null(Lack);
 
     /// <summary>`dotnet test` prints the names of skipped tests and not the reasons, so the name tells the reason.</summary>
-    public static (string? Skip, string? DisplayName) Of(string test) => (Reason, Reason is null ? null : $"{test}: {Reason}");
+    [AttributeUsage(AttributeTargets.Method)]
+    private sealed class LackFactAttribute : FactAttribute
+    {
+        public LackFactAttribute() => (Skip, DisplayName) = (Lack, Lack);
+    }
 }

@@ -10,10 +10,15 @@ public static class Prerequisites
 
     /// <summary>Programs and the Debian packages they come from.</summary>
     private static readonly (string Program, string Package)[] Always =
-        [("qemu-system-x86_64", "qemu-system-x86"), ("setpriv", "util-linux"), ("mke2fs", "e2fsprogs")];
+    [
+        ("qemu-system-x86_64", "qemu-system-x86"), ("qemu-img", "qemu-utils"),
+        ("setpriv", "util-linux"), ("mke2fs", "e2fsprogs"),
+    ];
 
     private static readonly (string Program, string Package)[] ToBuild =
-        [("mmdebstrap", "mmdebstrap"), ("chroot", "coreutils"), ("xz", "xz-utils"), ("apt-get", "apt")];
+    [
+        ("mmdebstrap", "mmdebstrap"), ("chroot", "coreutils"), ("xz", "xz-utils"), ("zstd", "zstd"), ("apt-get", "apt"),
+    ];
 
     /// <summary>One line that names everything missing, or null where the lab can run.</summary>
     public static string? Missing(Release release)

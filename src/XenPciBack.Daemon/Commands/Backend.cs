@@ -38,8 +38,10 @@ internal static class Backend
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
         builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, drain, turn ?? Task.CompletedTask, services.GetRequiredService<IRequiredActor<PciBackend>>(),
             services.GetRequiredService<IRequiredActor<HostStatusKeeper>>()));
-        client.ConnectionLost += cause => Log.Warning("xenstored is away: {Cause}", cause?.Message ?? "it has closed the connection");
-        client.Reconnected += () => Log.Information("xenstored is back; everything is read again");
+        client.ConnectionLost += cause => Log.Logger.As(LogEvents.XenStoreLost)
+            .Warning("xenstored is away: {Cause}", cause?.Message ?? "it has closed the connection");
+        client.Reconnected += () => Log.Logger.As(LogEvents.XenStoreBack)
+            .Information("xenstored is back; everything is read again");
         return builder.Build();
     }
 

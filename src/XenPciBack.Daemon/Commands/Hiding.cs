@@ -1,5 +1,6 @@
 using Serilog;
 using XenPciBack.Actors;
+using XenPciBack.Daemon.Logging;
 using XenPciBack.Host.Linux;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Hiding;
@@ -42,9 +43,14 @@ internal sealed class Hiding(string root, Func<HostBdf, Task<string?>> hide, Fun
         foreach (var device in _host.Functions)
         {
             if (!patterns.Any(pattern => pattern.Covers(device, _host.BridgesAbove(device))) || _host.DriverOf(device) == SysfsPciHost.StubDriver) continue;
-            if (_use.Of(device) is [_, ..] uses) Log.Warning("{Bdf} is not hidden, because the host is using it: {Uses}; to take it away all the same: xenpciback hide {Bdf} --force", device, string.Join(", ", uses), device);
-            else if (await hide(device) is { } failure) Log.Error("{Bdf} cannot be hidden: {Failure}", device, failure);
-            else Log.Information("{Bdf} is hidden from the host", device);
+            var log = Log.Logger.About(device);
+            if (_use.Of(device) is [_, ..] uses)
+                log.As(LogEvents.DeviceNotHidden)
+                    .Warning("The device is not hidden, because the host is using it: {Uses}; "
+                        + "to hide it all the same: xenpciback hide {Bdf} --force", string.Join(", ", uses), device);
+            else if (await hide(device) is { } failure)
+                log.As(LogEvents.DeviceNotHidden).Error("The device cannot be hidden: {Failure}", failure);
+            else log.As(LogEvents.DeviceHidden).Information("The device is hidden from the host");
         }
     }
 

@@ -83,7 +83,7 @@ internal static class RunCommand
         }
         if (exposure is not null) await exposure.DisposeAsync();
         await backend.StopAsync(CancellationToken.None);
-        Log.Information("xenpciback has stopped");
+        Log.Logger.As(LogEvents.Stopped).Information("xenpciback has stopped");
         return drain.IsDone ? ExitCode.Drained : ExitCode.Success;
     }
 
@@ -111,14 +111,17 @@ internal static class RunCommand
     {
         // What waits for this service has the one that serves.
         service.Ready($"Getting ready to stand by for process {turn.Serving}");
-        Log.Information("Process {Process} serves the guests of this host; getting ready to take over from it", turn.Serving);
+        Log.Logger.As(LogEvents.PreparingStandby)
+            .Information("Process {Process} serves the guests of this host; getting ready to take over from it",
+                turn.Serving);
         await Rehearsal.RunAsync(settings, stop);
         var serving = await turn.TakeAsync(onNext: () =>
         {
-            Log.Information("xenpciback stands by for process {Process}", turn.Serving);
+            Log.Logger.As(LogEvents.Standby).Information("xenpciback stands by for process {Process}", turn.Serving);
             service.Status($"Standing by for process {turn.Serving}");
         }, stop);
-        Log.Information("The daemon before this one has let go; taking its guests over");
+        Log.Logger.As(LogEvents.TakingOver)
+            .Information("The daemon before this one has released its guests; taking over");
         return serving;
     }
 }

@@ -6,6 +6,7 @@ using Microsoft.Extensions.Hosting;
 using Serilog;
 using XenPciBack.Actors;
 using XenPciBack.Actors.Status;
+using XenPciBack.Daemon.Logging;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.XenStoreWire;
 using XenPciBack.XenStore;
@@ -136,7 +137,9 @@ internal sealed partial class ControlServer(
         try
         {
             if (clear is { } device && !quarantine.Clear(device)) return new ControlAnswer($"{device} is not in quarantine");
-            if (clear is not null) Log.Information("{Bdf} is out of quarantine", clear);
+            if (clear is { } cleared)
+                Log.Logger.As(LogEvents.QuarantineCleared).About(cleared)
+                    .Information("The device is out of quarantine");
             return new ControlAnswer(Quarantined: quarantine.Devices);
         }
         catch (IOException e)

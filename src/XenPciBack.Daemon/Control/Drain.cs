@@ -1,5 +1,6 @@
 using Serilog;
 using XenPciBack.Actors;
+using XenPciBack.Daemon.Logging;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.XenStore;
@@ -31,7 +32,8 @@ internal sealed class Drain(XenStoreClient store, XenHost host, DomainId backend
                     return ([], $"guest {device.Guest} keeps {device.Device}, and this daemon serves on: the toolstack has said {Tries} times that the device is detached, and still lists it");
                 if (await host.Toolstack.DetachAsync(device.Directory.Guest, device.Device).ConfigureAwait(false) is { } fault)
                     return ([], $"guest {device.Guest} keeps {device.Device}, and this daemon serves on: {fault}");
-                Log.Information("{Bdf} taken away from guest {DomId}: drained", device.Device, device.Directory.Guest);
+                Log.Logger.As(LogEvents.DeviceDetached).About(device.Directory.Guest).About(device.Device)
+                    .Information("Detached by a drain");
                 taken.Add(device);
             }
         return ([.. taken.Select(device => $"{device.Device} taken away from guest {device.Guest}.").Distinct()], null);

@@ -24,6 +24,35 @@ public class CommandChannelTests
     }
 
     [Fact]
+    public async Task An_answer_is_found_behind_half_of_another_one()
+    {
+        var (here, there) = await PairAsync();
+        await using var channel = new CommandChannel(here, "guest pv1");
+        var answer = channel.RunAsync("true", Soon);
+        await there.WriteAsync(Encoding.ASCII.GetBytes($"@lab 9 0 H4sIAA@lab 1 0 {Packed("whole\n")}\n"));
+        Assert.Equal(new CommandResult(0, "whole\n"), await answer);
+    }
+
+    [Fact]
+    public async Task Another_agent_at_the_other_end_announces_itself_and_answers_nothing_that_came_before()
+    {
+        var (here, there) = await PairAsync();
+        await using var channel = new CommandChannel(here, "guest pv1", lastId: 40);
+        var answer = channel.RunAsync("sleep 1000", Soon);
+        channel.BeginAgent("guest pv2");
+        var ended = await Assert.ThrowsAsync<LabException>(() => answer);
+        Assert.Contains("guest pv1: it ended before it answered", ended.Message, StringComparison.Ordinal);
+
+        var ready = channel.ReadyAsync(Soon);
+        Assert.False(ready.IsCompleted);
+        await there.WriteAsync(Encoding.ASCII.GetBytes($"@lab 0 0 {Packed("")}\n"));
+        await ready;
+        var next = channel.RunAsync("true", Soon);
+        await there.WriteAsync(Encoding.ASCII.GetBytes($"@lab 42 0 {Packed("")}\n"));
+        Assert.Equal(0, (await next).ExitCode);
+    }
+
+    [Fact]
     public async Task A_closed_line_fails_what_waits_for_it()
     {
         var (here, there) = await PairAsync();

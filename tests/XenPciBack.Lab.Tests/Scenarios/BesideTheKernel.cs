@@ -1,29 +1,30 @@
 using System.Text.Json;
-using XenPciBack.Lab.Images;
+using XenPciBack.Actors;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
 
 namespace XenPciBack.Lab.Tests.Scenarios;
 
 /// <summary>The daemon comes to a host whose guests the kernel's backend serves, takes them over on request, and goes again.</summary>
-public class BesideTheKernel(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public class BesideTheKernel(SharedMachines machines, ITestOutputHelper log)
 {
     private const string Autoprobe = "/sys/bus/xen-backend/drivers_autoprobe";
 
     [LabFact]
     public async Task A_guest_of_the_kernels_backend_is_left_alone_taken_over_on_request_and_let_go_of_for_good()
     {
-        await using var machine = await XenMachine.BootAsync(Release.Bookworm, ["e1000e", "edu"], await LabDaemon.MountedAsync());
-        var dom0 = machine.DomainZero;
-        var devices = machine.Devices.Select(device => device.Bdf).ToList();
-        await dom0.MakeAssignableAsync(devices);
+        await using var scenario = await machines.BeginAsync(Moment.Assignable);
+        var dom0 = scenario.DomainZero;
+        string[] devices = [scenario.Devices.Card.Bdf, scenario.Devices.Edu.Bdf];
         await dom0.UseAsync(Backend.Kernel);
-        await using var guest = await dom0.CreateGuestAsync("pv1", devices);
+        var guest = await dom0.CreateGuestAsync("pv1", devices);
         Task<string> IdsAsync() => guest.RunAsync("cat /sys/bus/pci/devices/*/device 2> /dev/null || true");
         const string ByBoth = "0x10d3\n0x11e8\n";
 
         await dom0.StartDaemonAsync();
-        Assert.Contains("Guest 1 is served by the kernel's xen-pciback and left to it; to serve it here: xenpciback take 1", await dom0.DaemonLogAsync(), StringComparison.Ordinal);
+        Assert.Contains(await dom0.DaemonLogAsync(LogEvents.LeftToKernel), left => left.Guest == guest.DomainId
+            && left.Text.Contains($"xenpciback take {guest.DomainId}", StringComparison.Ordinal));
         Assert.Equal("0\n", await dom0.RunAsync($"cat {Autoprobe}"));
         Assert.Equal(("4\n", ByBoth), (await dom0.RunAsync($"xenstore-read {guest.BackendPath}/state"), await IdsAsync()));
 
@@ -31,7 +32,8 @@ public class BesideTheKernel(ITestOutputHelper log)
         await dom0.WaitUntilAsync("the guest to be connected", $"[ \"$(xenstore-read {guest.BackendPath}/state)\" = 4 ]");
         await guest.RunAsync("for try in $(seq 100); do [ \"$(ls /sys/bus/pci/devices | grep -c :)\" = 2 ] && exit 0; sleep 0.2; done; dmesg | tail -n 20; exit 1");
         Assert.Equal(ByBoth, await IdsAsync());
-        Assert.Contains("0000:00:11.0 given to the guest", await dom0.DaemonLogAsync(), StringComparison.Ordinal);
+        Assert.Contains(await dom0.DaemonLogAsync(LogEvents.DeviceGiven),
+            given => (given.Guest, given.Device) == (guest.DomainId, devices[1]));
 
         var listed = await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback list");
         log.WriteLine(listed);
@@ -66,7 +68,12 @@ public class BesideTheKernel(ITestOutputHelper log)
     private static async Task AssertOtherBackendsServeAsync(DomainZero dom0)
     {
         await dom0.RunAsync("modprobe -a loop xen-blkback xen-netback; udevadm settle");
-        await using var other = await dom0.CreateGuestAsync("other", [], new GuestOptions { MemoryMiB = 256, Configuration = "disk = [\"script=/bin/true,vdev=xvda,target=/dev/loop0\"]\nvif = [\"script=/bin/true\"]" });
+        const string DiskAndCard = """
+            disk = ["script=/bin/true,vdev=xvda,target=/dev/loop0"]
+            vif = ["script=/bin/true"]
+            """;
+        var options = new GuestOptions { MemoryMiB = 256, Configuration = DiskAndCard };
+        var other = await dom0.CreateGuestAsync("other", [], options);
         Assert.Equal("vbd\nvif\n", await dom0.RunAsync($"for device in /sys/bus/xen-backend/devices/v??-{other.DomainId}-*; do basename $(readlink $device/driver); done"));
     }
 }

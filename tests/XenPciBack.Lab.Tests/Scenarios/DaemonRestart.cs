@@ -1,35 +1,31 @@
 using XenPciBack.Lab.Churn;
-using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
 
 namespace XenPciBack.Lab.Tests.Scenarios;
 
 /// <summary>The daemon dies while a guest's device interrupts by MSI-X, and is started again.</summary>
-public class DaemonRestart(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public class DaemonRestart(SharedMachines machines, ITestOutputHelper log)
 {
-    private const string DomainZeroAddress = "10.0.0.1";
     private const int Pings = 20;
 
     [LabFact]
     public async Task A_guests_interrupts_outlive_the_daemon_and_are_given_back_by_the_next_one()
     {
-        await using var machine = await XenMachine.BootAsync(Release.Bookworm, ["e1000e"], await LabDaemon.MountedAsync());
-        var dom0 = machine.DomainZero;
-        await dom0.MakeAssignableAsync(machine.Devices[0].Bdf);
-        await dom0.JoinNetworkAsync($"{DomainZeroAddress}/24");
-        await dom0.UseAsync(Backend.Daemon);
-        var withoutGuest = await InterruptListing.ReadAsync(dom0);
-        await using var guest = await dom0.CreateGuestAsync("pv1", [machine.Devices[0].Bdf]);
+        await using var scenario = await machines.BeginAsync(Moment.Serving);
+        var withoutGuest = await InterruptListing.ReadAsync(scenario.DomainZero);
+        await scenario.GoToAsync(Moment.ServingCard);
+        var (dom0, guest) = (scenario.DomainZero, scenario.DomainZero.GuestNamed(SharedMachine.CardGuest));
         await guest.LoadCardDriverAsync();
-        await guest.JoinNetworkAsync("10.0.0.2/24", DomainZeroAddress);
+        await guest.JoinNetworkAsync($"{SharedMachine.GuestAddress}/24", SharedMachine.Address);
         var withDriver = await OfXenAsync(dom0);
 
         await dom0.KillDaemonAsync();
-        await guest.PingAsync(DomainZeroAddress, Pings);
+        await guest.PingAsync(SharedMachine.Address, Pings);
         Assert.Equal(withDriver, await OfXenAsync(dom0));
         await dom0.StartDaemonAsync();
-        await guest.PingAsync(DomainZeroAddress, Pings);
+        await guest.PingAsync(SharedMachine.Address, Pings);
         Assert.Equal(withDriver, await OfXenAsync(dom0));
 
         await guest.UnloadCardDriverAsync();

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
+using XenPciBack.Actors;
 using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
@@ -10,14 +11,11 @@ namespace XenPciBack.Lab.Tests.Scenarios;
 /// Devices report errors: a guest whose device is lost is crashed, and the others, which read config space and take interrupts
 /// without a pause, notice nothing. Under the kernel's backend the guest with the broken device runs on.
 /// </summary>
-public partial class DeviceErrors(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public partial class DeviceErrors(SharedMachines machines, ITestOutputHelper log)
 {
     // Bits of the error status registers (PCI Express Base Specification, Advanced Error Reporting).
     private const uint ReceiverError = 1, CompletionTimeout = 1 << 14, MalformedTlp = 1 << 18;
-
-    private const string Generator = "virtio-rng-pci:aer=on:disable-legacy=on";
-    private const string Alone = $"{Generator}:root-port";
-    private const string FirstOfTwo = $"{Generator}:multifunction=on:root-port", SecondOfTwo = $"{Generator}:same-port";
 
     /// <summary>Six guests are there at once.</summary>
     private const int MemoryMiB = 192;
@@ -26,18 +24,23 @@ public partial class DeviceErrors(ITestOutputHelper log)
     [MemberData(nameof(LabReleases.Usual), MemberType = typeof(LabReleases))]
     public async Task An_uncorrectable_error_crashes_the_guests_that_have_the_device_and_no_other_notices(string release)
     {
-        await using var machine = await XenMachine.BootAsync(Release.Parse(release), [Alone, Alone, Alone, Alone, FirstOfTwo, SecondOfTwo], await LabDaemon.MountedAsync());
-        await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
+        await using var scenario = await machines.BeginAsync(Moment.Assignable, Release.Parse(release));
+        var (alone, ofOnePort) = (scenario.Devices.Reporters, scenario.Devices.ReportersOfOnePort);
+        if (LabReleases.AreAll)
+        {
+            await Under_the_kernels_backend_the_guest_runs_on(scenario.Machine, alone);
+            await scenario.GoToAsync(Moment.Assignable);
+        }
 
-        if (LabReleases.AreAll) await Under_the_kernels_backend_the_guest_runs_on(machine);
-
+        var machine = scenario.Machine;
         // So that a storm of correctable errors is counted as one, however slowly it comes.
         await machine.DomainZero.RunAsync("echo 'xenpciback.aer.correctable.window = 1h' > /run/errors.conf");
         await machine.DomainZero.StartDaemonAsync("run --config /run/errors.conf");
-        await using var guests = new GuestSet(machine.DomainZero);
-        var (single, storm) = await guests.AddAsync(("single", machine.Devices[0]), ("storm", machine.Devices[1]));
-        var (correctable, restarted) = await guests.AddAsync(("correctable", machine.Devices[3]), ("restarted", machine.Devices[2]), secondsOnCrash: "restart");
-        var (first, second) = await guests.AddAsync(("first", machine.Devices[4]), ("second", machine.Devices[5]));
+        var guests = new GuestSet(machine.DomainZero);
+        var (single, storm) = await guests.AddAsync(("single", alone[0]), ("storm", alone[1]));
+        var (correctable, restarted) =
+            await guests.AddAsync(("correctable", alone[3]), ("restarted", alone[2]), secondsOnCrash: "restart");
+        var (first, second) = await guests.AddAsync(("first", ofOnePort[0]), ("second", ofOnePort[1]));
         Guest[] bystanders = [first, second];
 
         foreach (var bystander in bystanders) await GuestLoad.BeginAsync(bystander);
@@ -47,24 +50,23 @@ public partial class DeviceErrors(ITestOutputHelper log)
         await Errors_of_two_guests_at_once_end_both(machine, fatal: restarted, nonFatal: correctable);
         foreach (var bystander in bystanders) await EndLoadAsync(bystander);
 
-        await using var again = await A_guest_that_xl_restarts_runs_without_the_device(machine, restarted);
+        var again = await A_guest_that_xl_restarts_runs_without_the_device(machine, restarted);
         await An_error_of_a_port_ends_every_guest_below_it(machine, bystanders);
 
-        var said = await machine.DomainZero.DaemonLogAsync();
-        log.WriteLine(said);
-        Assert.Equal(guests.Created, Regex.Count(said, @"Guest \d+ crashed in"));
+        log.WriteLine(await machine.DomainZero.DaemonLogAsync());
+        Assert.Equal(guests.Created, (await machine.DomainZero.DaemonLogAsync(LogEvents.GuestCrashed)).Count);
         await again.RunAsync("true");
     }
 
-    private async Task Under_the_kernels_backend_the_guest_runs_on(XenMachine machine)
+    private async Task Under_the_kernels_backend_the_guest_runs_on(XenMachine machine, QemuDevice[] devices)
     {
         var dom0 = machine.DomainZero;
         await dom0.UseAsync(Backend.Kernel);
         // The daemon sees to it that its guests' devices report their errors; under the kernel's backend that is the administrator's.
-        foreach (var device in machine.Devices) await dom0.RunAsync($"setpci -s {device.Bdf} CAP_EXP+8.w=000f:000f");
-        await using var guests = new GuestSet(dom0);
-        var broken = await guests.CreateAsync("broken", machine.Devices[0]);
-        var (first, second) = await guests.AddAsync(("first", machine.Devices[1]), ("second", machine.Devices[2]));
+        foreach (var device in devices) await dom0.RunAsync($"setpci -s {device.Bdf} CAP_EXP+8.w=000f:000f");
+        var guests = new GuestSet(dom0);
+        var broken = await guests.CreateAsync("broken", devices[0]);
+        var (first, second) = await guests.AddAsync(("first", devices[1]), ("second", devices[2]));
         Guest[] bystanders = [first, second];
         foreach (var bystander in bystanders) await GuestLoad.BeginAsync(bystander);
 
@@ -89,8 +91,8 @@ public partial class DeviceErrors(ITestOutputHelper log)
     {
         // Not QEMU: it sends no message of a correctable error.
         await machine.DomainZero.InjectErrorsAsync(guest.Bdfs[0], uncorrectable: 0, correctable: ReceiverError, count: 1000);
-        await machine.DomainZero.WaitUntilAsync("the daemon to have counted them",
-            $"grep '{guest.Bdfs[0]} reports an error, correctable: Receiver Error; 1000 within' {DomainZero.DaemonLog}", TimeSpan.FromMinutes(2));
+        await machine.DomainZero.WaitForLogAsync(
+            LogEvents.DeviceError, device: guest.Bdfs[0], detail: " correctable: Receiver Error; 1000 ");
         await guest.RunAsync("true");
         log.WriteLine($"{guest.Name}: 1000 correctable errors counted, and it runs");
     }
@@ -112,12 +114,13 @@ public partial class DeviceErrors(ITestOutputHelper log)
         await AssertCrashesAsync(machine.DomainZero, nonFatal, "non-fatal: Completion Timeout");
     }
 
-    private async Task<Guest> A_guest_that_xl_restarts_runs_without_the_device(XenMachine machine, Guest crashed)
+    private static async Task<Guest> A_guest_that_xl_restarts_runs_without_the_device(XenMachine machine, Guest crashed)
     {
         var next = await crashed.RestartedAsync();
         Assert.Equal("", await next.RunAsync("ls /sys/bus/pci/devices"));
-        var refusal = await machine.DomainZero.RunAsync($"grep 'guest {next.DomainId}: .*{next.Bdfs[0]}: in quarantine since' {DomainZero.DaemonLog}");
-        log.WriteLine(refusal.Trim());
+        var refusals = await machine.DomainZero.DaemonLogAsync(LogEvents.Refused);
+        Assert.Contains(refusals, refusal => refusal.Guest == next.DomainId
+            && refusal.Text.Contains($"{next.Bdfs[0]}: in quarantine", StringComparison.Ordinal));
         return next;
     }
 
@@ -129,8 +132,10 @@ public partial class DeviceErrors(ITestOutputHelper log)
         foreach (var guest in guests) await AssertCrashesAsync(machine.DomainZero, guest, "non-fatal: Completion Timeout", port.Bdf);
         // Created at once, the two have their domain ids in either order.
         var named = guests.OrderBy(guest => guest.DomainId).Select(guest => $"guest {guest.DomainId} with {guest.Bdfs[0]}");
-        Assert.Contains($"{port.Bdf} reports an error, non-fatal: Completion Timeout; it concerns {string.Join(", ", named)}",
-            await machine.DomainZero.DaemonLogAsync(), StringComparison.Ordinal);
+        var errors = await machine.DomainZero.DaemonLogAsync(LogEvents.DeviceError);
+        Assert.Contains(errors, error => error.Device == port.Bdf
+            && error.Text.Contains(" non-fatal: Completion Timeout; ", StringComparison.Ordinal)
+            && error.Text.EndsWith($" {string.Join(", ", named)}", StringComparison.Ordinal));
     }
 
     private static async Task InjectAsync(XenMachine machine, Guest guest, uint status)
@@ -146,15 +151,16 @@ public partial class DeviceErrors(ITestOutputHelper log)
     /// <param name="reporter">Who reports the error, if it is not the guest's device.</param>
     private async Task AssertCrashesAsync(DomainZero dom0, Guest guest, string reason, string? reporter = null)
     {
-        await dom0.WaitUntilAsync($"the daemon to have crashed guest {guest.Name}", $"grep -q 'Guest {guest.DomainId} crashed in' {DomainZero.DaemonLog}", TimeSpan.FromMinutes(2));
-        var said = Crash().Matches(await dom0.DaemonLogAsync()).Single(crash => crash.Groups["guest"].Value == $"{guest.DomainId}");
-        Assert.Equal($"{guest.Bdfs[0]} is lost: {reason}", said.Groups["why"].Value);
+        await dom0.WaitForLogAsync(LogEvents.GuestCrashed, guest.DomainId);
+        var crashes = await dom0.DaemonLogAsync(LogEvents.GuestCrashed);
+        var crash = Assert.Single(crashes, line => line.Guest == guest.DomainId);
+        Assert.Equal(guest.Bdfs[0], crash.Device);
+        Assert.EndsWith($": {reason}", crash.Text, StringComparison.Ordinal);
 
         var heard = await dom0.RunAsync($"dmesg | tac | sed '/lab-mark/q' | tac | grep -E 'lab-mark|error message received from {reporter ?? guest.Bdfs[0]}'");
         var times = KernelTime().Matches(heard).Select(time => double.Parse(time.Groups[1].Value, CultureInfo.InvariantCulture)).ToList();
         var marked = double.Parse(Mark().Match(heard).Groups[1].Value, CultureInfo.InvariantCulture);
-        var crashed = TimeSpan.ParseExact(said.Groups["at"].Value, @"hh\:mm\:ss\.fff", CultureInfo.InvariantCulture).TotalSeconds;
-        var sinceInjection = (crashed - marked % 86400 + 86400) % 86400;
+        var sinceInjection = (crash.At.TotalSeconds - marked % 86400 + 86400) % 86400;
         log.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{guest.Name} crashed {sinceInjection:0.00} s after the injection was ordered, {sinceInjection - (times[1] - times[0]):0.00} s after dom0's kernel had heard of the error"));
     }
@@ -169,17 +175,14 @@ public partial class DeviceErrors(ITestOutputHelper log)
         Assert.InRange(load.Interrupts, 1, int.MaxValue);
     }
 
-    [GeneratedRegex(@"^(?<at>[\d:.]+) ERR Guest (?<guest>\d+) crashed in [\d.]+ ms, because its device (?<why>.*)$", RegexOptions.Multiline | RegexOptions.CultureInvariant)]
-    private static partial Regex Crash();
-
     [GeneratedRegex(@"^\[ *([\d.]+)\]", RegexOptions.Multiline | RegexOptions.CultureInvariant)]
     private static partial Regex KernelTime();
 
     [GeneratedRegex(@"lab-mark ([\d.]+)", RegexOptions.CultureInvariant)]
     private static partial Regex Mark();
 
-    /// <summary>Guests with a device each, destroyed together.</summary>
-    private sealed class GuestSet(DomainZero dom0) : IAsyncDisposable
+    /// <summary>Guests with a device each.</summary>
+    private sealed class GuestSet(DomainZero dom0)
     {
         private readonly List<Guest> _guests = [];
 
@@ -197,11 +200,6 @@ public partial class DeviceErrors(ITestOutputHelper log)
             var guest = await dom0.CreateGuestAsync(name, [device.Bdf], new GuestOptions { MemoryMiB = MemoryMiB, OnCrash = onCrash });
             lock (_guests) _guests.Add(guest);
             return guest;
-        }
-
-        public async ValueTask DisposeAsync()
-        {
-            foreach (var guest in _guests) await guest.DisposeAsync();
         }
     }
 }

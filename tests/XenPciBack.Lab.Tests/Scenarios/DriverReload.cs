@@ -9,7 +9,8 @@ namespace XenPciBack.Lab.Tests.Scenarios;
 /// Linux 6.1's frontend takes back MSI-X by a request for MSI. Under the kernel's backend a driver that is loaded again then has
 /// lost MSI-X for good. <c>lab churn</c> is the long form: 50 loads and 20 guests, beside the kernel's backend.
 /// </summary>
-public class DriverReload(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public class DriverReload(SharedMachines machines, ITestOutputHelper log)
 {
     private const int Reloads = 4, Guests = 2;
 
@@ -17,10 +18,10 @@ public class DriverReload(ITestOutputHelper log)
     [MemberData(nameof(LabReleases.Usual), MemberType = typeof(LabReleases))]
     public async Task A_driver_that_is_loaded_again_has_msix_again_and_nothing_stays_mapped(string release)
     {
-        await using var machine = await XenMachine.BootAsync(Release.Parse(release), ["e1000e"], await LabDaemon.MountedAsync());
-        var dom0 = machine.DomainZero;
-        await dom0.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-        var result = await DriverChurn.RunAsync(machine, Backend.Daemon, Reloads, Guests, TextWriter.Null);
+        await using var scenario = await machines.BeginAsync(Moment.Serving, Release.Parse(release));
+        var dom0 = scenario.DomainZero;
+        var card = scenario.Devices.Card;
+        var result = await DriverChurn.RunAsync(dom0, card, Backend.Daemon, Reloads, Guests, TextWriter.Null);
         log.WriteLine(await dom0.DaemonLogAsync());
         Assert.Equal($"{Reloads} x MSI-X", result.LoadsInWords);
         Assert.Empty(result.LeakedByReloads);

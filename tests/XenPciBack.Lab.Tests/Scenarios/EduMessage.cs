@@ -10,7 +10,8 @@ namespace XenPciBack.Lab.Tests.Scenarios;
 /// QEMU's edu device has no driver in Debian's kernel: a frontend of the lab's own enables its MSI, binds the PIRQ, and has the device
 /// raise it. The hypervisor's listing says whether the message reached the guest.
 /// </summary>
-public class EduMessage(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public class EduMessage(SharedMachines machines, ITestOutputHelper log)
 {
     private const uint ConfWrite = 1, EnableMsi = 2, DisableMsi = 3;
     private const int Command = 0x04, RaiseInterrupt = 0x60;
@@ -19,20 +20,21 @@ public class EduMessage(ITestOutputHelper log)
     [MemberData(nameof(LabReleases.Usual), MemberType = typeof(LabReleases))]
     public async Task Edu_raises_its_msi_in_the_guest(string release)
     {
-        await using var machine = await XenMachine.BootAsync(Release.Parse(release), ["edu"], await LabDaemon.MountedAsync());
-        await machine.DomainZero.MakeAssignableAsync(machine.Devices[0].Bdf);
-        var (kernel, daemon) = (await RaiseAsync(machine, Backend.Kernel), await RaiseAsync(machine, Backend.Daemon));
+        await using var scenario = await machines.BeginAsync(Moment.Assignable, Release.Parse(release));
+        var kernel = await RaiseAsync(scenario, Backend.Kernel);
+        await scenario.GoToAsync(Moment.Serving);
+        var daemon = await RaiseAsync(scenario, Backend.Daemon);
         Assert.Equal("pending before 0, after 1", daemon);
         Assert.Equal(kernel, daemon);
     }
 
-    private async Task<string> RaiseAsync(XenMachine machine, Backend backend)
+    private async Task<string> RaiseAsync(SharedMachines.Scenario scenario, Backend backend)
     {
-        var dom0 = machine.DomainZero;
+        var (dom0, edu) = (scenario.DomainZero, scenario.Devices.Edu.Bdf);
         await dom0.UseAsync(backend);
-        await using var guest = await dom0.CreateGuestAsync("pv1", [machine.Devices[0].Bdf], new GuestOptions { LoadPcifront = false });
-        var registers = long.Parse((await dom0.RunAsync($"head -n 1 /sys/bus/pci/devices/{machine.Devices[0].Bdf}/resource")).Split(' ')[0][2..],
-            NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+        var guest = await dom0.CreateGuestAsync("pv1", [edu], new GuestOptions { LoadPcifront = false });
+        var range = await dom0.RunAsync($"head -n 1 /sys/bus/pci/devices/{edu}/resource");
+        var registers = long.Parse(range.Split(' ')[0][2..], NumberStyles.HexNumber, CultureInfo.InvariantCulture);
 
         var frontend = await RawFrontend.ConnectAsync(guest);
         Assert.Equal(0, (await frontend.RequestAsync(ConfWrite, Command, 2, 0x0006)).Error);

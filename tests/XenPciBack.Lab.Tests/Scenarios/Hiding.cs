@@ -1,19 +1,18 @@
 using System.Text.RegularExpressions;
-using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
 
 namespace XenPciBack.Lab.Tests.Scenarios;
 
 /// <summary>Devices are taken from the host and given back, but for those it could not do without.</summary>
-public partial class Hiding(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public partial class Hiding(SharedMachines machines, ITestOutputHelper log)
 {
     [LabFact]
     public async Task The_disk_that_dom0_runs_from_is_refused_and_a_card_comes_and_goes()
     {
-        await using var machine = await XenMachine.BootAsync(Release.Bookworm, ["e1000e"], await LabDaemon.MountedAsync());
-        var dom0 = machine.DomainZero;
-        var card = machine.Devices[0].Bdf;
+        await using var scenario = await machines.BeginAsync(Moment.Booted);
+        var (dom0, card) = (scenario.DomainZero, scenario.Devices.Card.Bdf);
         await dom0.RunAsync("modprobe xen-pciback; modprobe e1000e");
 
         var disk = Bdf().Matches(await dom0.RunAsync("readlink -f /sys/dev/block/$(mountpoint -d /)"))[^1].Value;

@@ -1,5 +1,5 @@
 using System.Globalization;
-using XenPciBack.Lab.Images;
+using XenPciBack.Actors;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
 
@@ -9,10 +9,9 @@ namespace XenPciBack.Lab.Tests.Scenarios;
 /// What happens to dom0 while guests work: its clock is set, the daemon may open no more files, everything stands still for a while as when dom0 is suspended,
 /// and the real xenstored is replaced by another one, with what it knew and without.
 /// </summary>
-public class HostTrouble(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public class HostTrouble(SharedMachines machines, ITestOutputHelper log)
 {
-    private const string Generator = "virtio-rng-pci:disable-legacy=on";
-
     // Of the one that was booted with; only the C xenstored can be updated live.
     private const string Executable = "$(readlink /proc/$(< /run/xenstored.pid)/exe)";
 
@@ -21,14 +20,11 @@ public class HostTrouble(ITestOutputHelper log)
     [LabFact]
     public async Task Guests_notice_neither_the_clock_nor_a_limit_nor_an_update_of_xenstored_and_go_on_after_a_suspension_and_when_xenstored_has_lost_everything()
     {
-        await using var machine = await XenMachine.BootAsync(Release.Bookworm, [Generator, Generator, "edu"], await LabDaemon.MountedAsync());
-        var dom0 = machine.DomainZero;
-        await dom0.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-        await dom0.UseAsync(Backend.Daemon);
-        await using var first = await dom0.CreateGuestAsync("first", [machine.Devices[0].Bdf]);
-        await using var second = await dom0.CreateGuestAsync("second", [machine.Devices[1].Bdf]);
-        Guest[] guests = [first, second];
-        var spare = machine.Devices[2].Bdf;
+        await using var scenario = await machines.BeginAsync(Moment.Serving);
+        var (dom0, generators, spare) = (scenario.DomainZero, scenario.Devices.Generators, scenario.Devices.Edu.Bdf);
+        var guests = await Task.WhenAll(
+            dom0.CreateGuestAsync("first", [generators[0].Bdf]), dom0.CreateGuestAsync("second", [generators[1].Bdf]));
+        var first = guests[0];
 
         foreach (var guest in guests) await GuestLoad.BeginAsync(guest);
         foreach (var jump in (string[])["+40 days", "-80 days", "+40 days"]) await dom0.RunAsync($"date -s \"$(date -d '{jump}')\"; sleep 3");
@@ -94,6 +90,6 @@ public class HostTrouble(ITestOutputHelper log)
             rm -f /run/xenstored.pid /var/lib/xenstored/tdb
             $executable --pid-file /run/xenstored.pid
             """);
-        await dom0.WaitUntilAsync("the daemon to have noticed", $"[ $(grep -c 'is served until it ends' {DomainZero.DaemonLog}) = 2 ]");
+        await dom0.WaitForLogAsync(LogEvents.GuestForgotten, count: 2);
     }
 }

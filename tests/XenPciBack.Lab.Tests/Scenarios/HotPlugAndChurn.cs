@@ -10,10 +10,9 @@ namespace XenPciBack.Lab.Tests.Scenarios;
 /// Devices come and go and guests end in every way, under the unmodified xl; in the long form, LAB_PLUGS=100 LAB_CYCLES=17, its own times are
 /// printed beside those it has with the kernel's backend. A cycle has each of the three guests end in another way.
 /// </summary>
-public class HotPlugAndChurn(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public class HotPlugAndChurn(SharedMachines machines, ITestOutputHelper log)
 {
-    private const string Generator = "virtio-rng-pci:disable-legacy=on";
-
     /// <summary>What libxl waits for a backend before it goes on without.</summary>
     private const int Stall = 10_000;
 
@@ -29,16 +28,14 @@ public class HotPlugAndChurn(ITestOutputHelper log)
     [MemberData(nameof(LabReleases.Usual), MemberType = typeof(LabReleases))]
     public async Task A_device_is_attached_and_detached_again_and_again_and_nothing_is_left_behind(string release)
     {
-        await using var machine = await XenMachine.BootAsync(Release.Parse(release), [Generator, "e1000e"], await LabDaemon.MountedAsync());
-        var dom0 = machine.DomainZero;
-        await dom0.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-        var card = machine.Devices[1].Bdf;
+        await using var scenario = await machines.BeginAsync(Moment.Serving, Release.Parse(release));
+        var (dom0, card) = (scenario.DomainZero, scenario.Devices.Card.Bdf);
         var plugs = Setting("LAB_PLUGS", 3);
 
         foreach (var backend in Backends("LAB_PLUGS"))
         {
             await dom0.UseAsync(backend);
-            await using var guest = await dom0.CreateGuestAsync("pv1", [machine.Devices[0].Bdf]);
+            await using var guest = await dom0.CreateGuestAsync("pv1", [scenario.Devices.Generators[0].Bdf]);
             await Cycles.HotPlugAsync(dom0, guest, card, WarmUp);
             var (before, interrupts) = (await HoldingsAsync(dom0, backend), await InterruptListing.ReadAsync(dom0));
             var times = new ToolstackTimes();
@@ -73,10 +70,10 @@ public class HotPlugAndChurn(ITestOutputHelper log)
     [MemberData(nameof(LabReleases.Usual), MemberType = typeof(LabReleases))]
     public async Task Guests_are_destroyed_reboot_and_crash_again_and_again_and_nothing_is_left_behind(string release)
     {
-        await using var machine = await XenMachine.BootAsync(Release.Parse(release), [Generator, Generator, Generator], await LabDaemon.MountedAsync());
-        var dom0 = machine.DomainZero;
-        await dom0.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-        var names = machine.Devices.Select((device, index) => (Name: $"pv{index + 1}", device.Bdf)).ToList();
+        await using var scenario = await machines.BeginAsync(Moment.Serving, Release.Parse(release));
+        var dom0 = scenario.DomainZero;
+        var generators = scenario.Devices.Generators;
+        var names = generators.Select((device, index) => (Name: $"pv{index + 1}", device.Bdf)).ToList();
         foreach (var (name, bdf) in names)
             await dom0.RunAsync(Guest.WriteConfiguration(name, [bdf], new GuestOptions { MemoryMiB = 256, OnCrash = "restart" }));
         var cycles = Setting("LAB_CYCLES", 1);

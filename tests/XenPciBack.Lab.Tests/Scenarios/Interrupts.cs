@@ -9,7 +9,8 @@ namespace XenPciBack.Lab.Tests.Scenarios;
 /// <summary>
 /// Interrupts of every kind reach a guest's drivers while packets pass, and its kernel says the same as under the kernel's backend.
 /// </summary>
-public partial class Interrupts(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public partial class Interrupts(SharedMachines machines, ITestOutputHelper log)
 {
     private const int Pings = 20;
 
@@ -17,21 +18,21 @@ public partial class Interrupts(ITestOutputHelper log)
     [MemberData(nameof(LabReleases.Usual), MemberType = typeof(LabReleases))]
     public async Task Packets_pass_both_ways_and_drivers_use_the_line_msi_and_msix(string release)
     {
-        await using var machine = await XenMachine.BootAsync(Release.Parse(release), ["e1000e", "rtl8139", "pvscsi"], await LabDaemon.MountedAsync());
-        await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-        await machine.DomainZero.JoinNetworkAsync("10.0.0.1/24");
+        await using var scenario = await machines.BeginAsync(Moment.Assignable, Release.Parse(release));
+        QemuDevice[] devices = [scenario.Devices.Card, scenario.Devices.LineCard, scenario.Devices.ScsiAdapter];
 
-        var kernel = await UseDriversAsync(machine, Backend.Kernel);
-        var daemon = await UseDriversAsync(machine, Backend.Daemon);
+        var kernel = await UseDriversAsync(scenario.DomainZero, devices, Backend.Kernel);
+        await scenario.GoToAsync(Moment.Serving);
+        var daemon = await UseDriversAsync(scenario.DomainZero, devices, Backend.Daemon);
         log.WriteLine(daemon);
         Assert.Equal(kernel, daemon);
     }
 
     /// <returns>What the guest's kernel said of it, without times and addresses in its memory.</returns>
-    private async Task<string> UseDriversAsync(XenMachine machine, Backend backend)
+    private async Task<string> UseDriversAsync(DomainZero dom0, QemuDevice[] devices, Backend backend)
     {
-        await machine.DomainZero.UseAsync(backend);
-        await using var guest = await machine.DomainZero.CreateGuestAsync("pv1", [.. machine.Devices.Select(device => device.Bdf)]);
+        await dom0.UseAsync(backend);
+        var guest = await dom0.CreateGuestAsync("pv1", [.. devices.Select(device => device.Bdf)]);
         log.WriteLine($"-- {backend}");
         await ExchangeAsync(guest, "8139cp", "", "-pirq ", lines: 1);
         await ExchangeAsync(guest, "e1000e", "IntMode=0", "-pirq ", lines: 1);
@@ -47,10 +48,10 @@ public partial class Interrupts(ITestOutputHelper log)
     private async Task ExchangeAsync(Guest guest, string driver, string parameters, string kind, int lines)
     {
         await guest.LoadCardDriverAsync(driver, parameters);
-        await guest.JoinNetworkAsync("10.0.0.2/24", "10.0.0.1");
+        await guest.JoinNetworkAsync($"{SharedMachine.GuestAddress}/24", SharedMachine.Address);
         var before = await InterruptsAsync(guest, "eth0", kind, lines);
         var (sent, received) = (await CountAsync(guest, "tx_packets"), await CountAsync(guest, "rx_packets"));
-        await guest.PingAsync("10.0.0.1", Pings);
+        await guest.PingAsync(SharedMachine.Address, Pings);
         Assert.InRange(await CountAsync(guest, "tx_packets") - sent, Pings, int.MaxValue);
         Assert.InRange(await CountAsync(guest, "rx_packets") - received, Pings, int.MaxValue);
         Assert.InRange(await InterruptsAsync(guest, "eth0", kind, lines) - before, Pings, int.MaxValue);

@@ -1,4 +1,6 @@
 using System.Globalization;
+using XenPciBack.Actors;
+using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
 
@@ -9,10 +11,9 @@ namespace XenPciBack.Lab.Tests.Scenarios;
 /// packets. (The kernel's backend cannot do that at all: unloading the module ends every guest's connection.) Once with all tests;
 /// LAB_KILLS says how often otherwise, and then a sixth of that without a standby.
 /// </summary>
-public class Takeover(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public class Takeover(SharedMachines machines, ITestOutputHelper log)
 {
-    private const string DomainZeroAddress = "10.0.0.1";
-    private const string Generator = "virtio-rng-pci:disable-legacy=on";
     private const int MemoryMiB = 256;
 
     // To compare with: guests that share two emulated CPUs with dom0 wait for one at times.
@@ -25,19 +26,17 @@ public class Takeover(ITestOutputHelper log)
     [MemberData(nameof(LabReleases.Usual), MemberType = typeof(LabReleases))]
     public async Task No_operation_of_a_guest_fails_while_another_daemon_stands_by(string release)
     {
-        await using var machine = await XenMachine.BootAsync(Images.Release.Parse(release), ["e1000e", Generator, Generator], await LabDaemon.MountedAsync());
-        var dom0 = machine.DomainZero;
-        await dom0.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-        await dom0.JoinNetworkAsync($"{DomainZeroAddress}/24");
-        await dom0.UseAsync(Backend.Daemon);
+        await using var scenario = await machines.BeginAsync(Moment.ServingCard, Release.Parse(release));
+        var (dom0, generators) = (scenario.DomainZero, scenario.Devices.Generators);
 
-        Task<Guest> CreateAsync(string name, int device) => dom0.CreateGuestAsync(name, [machine.Devices[device].Bdf], new GuestOptions { MemoryMiB = MemoryMiB });
-        await using var card = await CreateAsync("card", 0);
-        await using var first = await CreateAsync("first", 1);
-        await using var second = await CreateAsync("second", 2);
+        Task<Guest> CreateAsync(string name, int generator) =>
+            dom0.CreateGuestAsync(name, [generators[generator].Bdf], new GuestOptions { MemoryMiB = MemoryMiB });
+        var card = dom0.GuestNamed(SharedMachine.CardGuest);
+        var others = await Task.WhenAll(CreateAsync("first", 0), CreateAsync("second", 1));
+        var (first, second) = (others[0], others[1]);
         Guest[] guests = [card, first, second];
         await card.LoadCardDriverAsync();
-        await card.JoinNetworkAsync("10.0.0.2/24", DomainZeroAddress);
+        await card.JoinNetworkAsync($"{SharedMachine.GuestAddress}/24", SharedMachine.Address);
         var states = await WatchStatesAsync(dom0, guests);
         // What Xen's own guide to best practices advises: guests that never pause leave dom0 a CPU when it wants one.
         await dom0.RunAsync("xl sched-credit2 -d 0 -w 4096");
@@ -57,8 +56,9 @@ public class Takeover(ITestOutputHelper log)
         log.WriteLine($"killed {Kills} times, with a standby (the kernel's module cannot be loaded again at all without ending every guest's connection):");
         await EndAsync(card, first, second, nothingFails: true);
 
-        await BeginAsync(card, first, second);
+        // Above it got ready under the load, which takes it a minute.
         await dom0.StartStandbyAsync();
+        await BeginAsync(card, first, second);
         log.WriteLine((await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback handover")).Trim());
         await FollowAsync(dom0);
         await EndAsync(card, first, second, nothingFails: true);
@@ -82,7 +82,7 @@ public class Takeover(ITestOutputHelper log)
     {
         await card.RunAsync("rm -f /tmp/stop /tmp/load.result /tmp/packets.*");
         foreach (var guest in (Guest[])[first, second]) await guest.RunAsync("rm -f /tmp/stop /tmp/load.result");
-        await GuestLoad.BeginPacketsAsync(card, DomainZeroAddress);
+        await GuestLoad.BeginPacketsAsync(card, SharedMachine.Address);
         await GuestLoad.BeginAsync(first);
         await GuestLoad.BeginAsync(second);
     }
@@ -118,10 +118,13 @@ public class Takeover(ITestOutputHelper log)
     {
         await dom0.FollowTurnAsync();
         // Since its turn came.
-        const string Since = $"tac {DomainZero.DaemonLog} | sed '/has let go; taking/q' | tac";
-        await dom0.WaitUntilAsync("the next daemon to serve", $"[ \"$(cat /run/xenpciback/serving.lock)\" = \"$(< /run/xenpciback.pid)\" ] && [ $({Since} | grep -c 'Page of grant') = 3 ]");
-        var said = await dom0.RunAsync($"{Since} | grep -E 'has let go; taking|Page of grant'");
-        log.WriteLine(what + string.Join(", ", said.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select((line, index) => index == 0 ? $"lock at {line.Split(' ')[0]}" : $"page at {line.Split(' ')[0]}")));
+        var since = $"tac {DomainZero.DaemonLog} | sed '/{LogLine.Pattern(LogEvents.TakingOver)}/q' | tac";
+        const string HasLock = "[ \"$(cat /run/xenpciback/serving.lock)\" = \"$(< /run/xenpciback.pid)\" ]";
+        await dom0.WaitUntilAsync("the next daemon to serve",
+            $"{HasLock} && [ $({since} | grep -c '{LogLine.Pattern(LogEvents.PageMapped)}') = 3 ]");
+        var said = LogLine.Parse(await dom0.RunAsync(since))
+            .Where(line => line.Event is LogEvents.TakingOver or LogEvents.PageMapped);
+        log.WriteLine(what + string.Join(", ", said.Select(line => $"{line.Event} at {line.At:hh\\:mm\\:ss\\.fff}")));
     }
 
     /// <summary>Notes every write of a state node in a file, a line each. A watch fires once when it is set.</summary>

@@ -1,28 +1,26 @@
-using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
 
 namespace XenPciBack.Lab.Tests.Scenarios;
 
 /// <summary>What an administrator sees of a guest's boot and its driver with <c>xenpciback trace</c> in dom0.</summary>
-public class Trace(ITestOutputHelper log)
+[Collection(SharedMachines.Name)]
+public class Trace(SharedMachines machines, ITestOutputHelper log)
 {
     [LabFact]
     public async Task A_guests_boot_and_its_driver_can_be_followed_in_dom0()
     {
-        await using var machine = await XenMachine.BootAsync(Release.Bookworm, ["e1000e"], await LabDaemon.MountedAsync());
-        var dom0 = machine.DomainZero;
-        await dom0.MakeAssignableAsync(machine.Devices[0].Bdf);
-        await dom0.UseAsync(Backend.Daemon);
+        await using var scenario = await machines.BeginAsync(Moment.Serving);
+        var (dom0, card) = (scenario.DomainZero, scenario.Devices.Card.Bdf);
         await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback trace --record /run/recording > /run/trace 2>&1 & echo $! > /run/trace.pid");
-        await using var guest = await dom0.CreateGuestAsync("pv1", [machine.Devices[0].Bdf]);
+        var guest = await dom0.CreateGuestAsync("pv1", [card]);
         await guest.LoadCardDriverAsync();
 
         // Under emulation the viewer's first lines take their time.
         await dom0.WaitUntilAsync("the trace to show the driver's interrupts", "grep -q enable_msix /run/trace", TimeSpan.FromMinutes(2));
         var trace = await dom0.RunAsync("kill $(< /run/trace.pid); cat /run/trace");
         log.WriteLine(trace);
-        Assert.Matches($@"{guest.DomainId} {machine.Devices[0].Bdf} read +000/4 Vendor ID += 10d38086", trace);
+        Assert.Matches($@"{guest.DomainId} {card} read +000/4 Vendor ID += 10d38086", trace);
         Assert.Matches(@"write +004/2 Command +<- ", trace);
         Assert.Matches(@"enable_msix +3 vectors, entries 0 1 2 +PIRQs \d+ \d+ \d+", trace);
         Assert.DoesNotContain("too fast to be shown", trace, StringComparison.Ordinal);

@@ -15,10 +15,10 @@ internal sealed record ChurnResult(IReadOnlyList<string> Loads, IReadOnlyList<st
 /// <summary>Loads and unloads the driver of an e1000e in a guest, then creates and destroys guests that use it.</summary>
 internal static class DriverChurn
 {
-    public static async Task<ChurnResult> RunAsync(XenMachine machine, Backend backend, int reloads, int guests, TextWriter progress)
+    public static async Task<ChurnResult> RunAsync(
+        DomainZero dom0, QemuDevice card, Backend backend, int reloads, int guests, TextWriter progress)
     {
-        var dom0 = machine.DomainZero;
-        string[] devices = [.. machine.Devices.Select(device => device.Bdf)];
+        string[] devices = [card.Bdf];
         await dom0.UseAsync(backend);
         var before = await InterruptListing.ReadAsync(dom0);
         var loads = new List<string>();

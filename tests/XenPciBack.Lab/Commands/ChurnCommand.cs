@@ -24,10 +24,14 @@ internal static class ChurnCommand
             LabOptions.Require(wanted);
             var mounts = new Dictionary<string, string> { [DomainZero.DaemonDirectory] = await Published.DaemonAsync(Console.Error) };
             await using var machine = await XenMachine.BootAsync(wanted, ["e1000e"], new MachineOptions { Mounts = mounts, Progress = Console.Error });
-            await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-            var daemon = await DriverChurn.RunAsync(machine, Backend.Daemon, parsed.GetValue(reloads), parsed.GetValue(guests), Console.Error);
+            var (dom0, card) = (machine.DomainZero, machine.Devices[0]);
+            await dom0.MakeAssignableAsync(card.Bdf);
+            var (loads, lives) = (parsed.GetValue(reloads), parsed.GetValue(guests));
+            Task<ChurnResult> RunAsync(Backend backend) =>
+                DriverChurn.RunAsync(dom0, card, backend, loads, lives, Console.Error);
+            var daemon = await RunAsync(Backend.Daemon);
             Write("daemon", daemon);
-            Write("kernel", await DriverChurn.RunAsync(machine, Backend.Kernel, parsed.GetValue(reloads), parsed.GetValue(guests), Console.Error));
+            Write("kernel", await RunAsync(Backend.Kernel));
             return daemon.Loads.All(kind => kind == "MSI-X") && daemon.LeakedByReloads.Count + daemon.LeakedByGuests.Count == 0 ? 0 : 1;
         });
         return command;

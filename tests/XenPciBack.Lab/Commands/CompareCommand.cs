@@ -36,7 +36,9 @@ internal static class CompareCommand
             if (pair.Contains(Backend.Daemon)) mounts[DomainZero.DaemonDirectory] = await Published.DaemonAsync(Console.Error);
             await using var machine = await XenMachine.BootAsync(wanted, LabOptions.List(parsed.GetValue(devices)!),
                 new MachineOptions { Mounts = mounts, Progress = Console.Error });
-            var sections = await BackendComparison.RunAsync(machine, pair[0], pair[1], parsed.GetValue(quick), Console.Error);
+            await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
+            var sections = await BackendComparison.RunAsync(
+                machine.DomainZero, machine.Devices, pair[0], pair[1], parsed.GetValue(quick), Console.Error);
             return Report.Write(sections, Console.Out, parsed.GetValue(all) ? int.MaxValue : Report.Shown) == 0 ? 0 : 1;
         });
         return command;

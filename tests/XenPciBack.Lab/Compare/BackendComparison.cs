@@ -2,14 +2,14 @@ using XenPciBack.Lab.Machine;
 
 namespace XenPciBack.Lab.Compare;
 
-/// <summary>The whole comparison on a booted machine: one guest under each backend, and what they saw side by side.</summary>
+/// <summary>The whole comparison of assignable devices: a guest under each backend, and what they saw.</summary>
 internal static class BackendComparison
 {
     public static async Task<IReadOnlyList<Section>> RunAsync(
-        XenMachine machine, Backend first, Backend second, bool quick, TextWriter progress)
+        DomainZero dom0, IReadOnlyList<QemuDevice> devices, Backend first, Backend second, bool quick,
+        TextWriter progress)
     {
-        await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-        var observation = new Observation(machine, quick, progress);
+        var observation = new Observation(dom0, devices, quick, progress);
         var one = await observation.RunAsync(first);
         var two = await observation.RunAsync(second);
         return new Comparison(Name(first), one, first == second ? $"{Name(second)} again" : Name(second), two).Sections();

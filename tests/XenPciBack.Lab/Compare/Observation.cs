@@ -5,23 +5,22 @@ using XenPciBack.Lab.Machine;
 
 namespace XenPciBack.Lab.Compare;
 
-/// <summary>Creates a guest with all of a machine's devices under one backend, looks at everything, and destroys it.</summary>
-internal sealed partial class Observation(XenMachine machine, bool quick, TextWriter progress)
+/// <summary>Creates a guest with devices under one backend, looks at everything, and destroys it.</summary>
+internal sealed partial class Observation(
+    DomainZero dom0, IReadOnlyList<QemuDevice> given, bool quick, TextWriter progress)
 {
-    private readonly DomainZero _dom0 = machine.DomainZero;
-
     public async Task<Snapshot> RunAsync(Backend backend)
     {
         progress.WriteLine($"creating a guest under the {(backend == Backend.Kernel ? "kernel" : "daemon")} backend");
-        await _dom0.UseAsync(backend);
+        await dom0.UseAsync(backend);
         var before = await HostConfigsAsync();
-        var guest = await _dom0.CreateGuestAsync("pv1", [.. machine.Devices.Select(device => device.Bdf)]);
+        var guest = await dom0.CreateGuestAsync("pv1", [.. given.Select(device => device.Bdf)]);
         await using var _ = guest;
         await RequireServedByAsync(backend, guest);
 
         var listings = (Backend: await ListAsync(guest.BackendPath), Frontend: await ListAsync(guest.FrontendPath));
         var devices = new List<DeviceSnapshot>();
-        foreach (var (index, device) in machine.Devices.Index())
+        foreach (var (index, device) in given.Index())
             devices.Add(await DeviceAsync(guest, device, GuestBdf(listings.Backend, index), before[index]));
 
         var lost = int.Parse(await guest.RunAsync("dmesg | grep -c 'pciback not responding' || true"), CultureInfo.InvariantCulture);
@@ -33,12 +32,12 @@ internal sealed partial class Observation(XenMachine machine, bool quick, TextWr
             FrontendNodes = XenStoreTree.Parse(listings.Frontend, guest.DomainId),
             Devices = [.. devices.Select((device, index) => device with { HostConfigAfterDestroy = after[index] })],
             LostAccesses = lost,
-            Leftovers = await _dom0.RunAsync("xenstore-ls -f /local/domain/0/backend/pci 2> /dev/null || true"),
+            Leftovers = await dom0.RunAsync("xenstore-ls -f /local/domain/0/backend/pci 2> /dev/null || true"),
         };
     }
 
     /// <summary>A comparison of the kernel's backend with itself must not pass for one with the daemon.</summary>
-    private Task<string> RequireServedByAsync(Backend backend, Guest guest) => _dom0.RunAsync(
+    private Task<string> RequireServedByAsync(Backend backend, Guest guest) => dom0.RunAsync(
         $"{(backend == Backend.Kernel ? "" : "! ")}readlink /sys/bus/xen-backend/devices/pci-{guest.DomainId}-0/driver");
 
     private async Task<DeviceSnapshot> DeviceAsync(Guest guest, QemuDevice device, string guestBdf, byte[] hostConfigBefore)
@@ -68,16 +67,17 @@ internal sealed partial class Observation(XenMachine machine, bool quick, TextWr
         return sweep;
     }
 
-    private Task<string> ListAsync(string path) => _dom0.RunAsync($"xenstore-ls -fp {path}");
+    private Task<string> ListAsync(string path) => dom0.RunAsync($"xenstore-ls -fp {path}");
 
     private async Task<byte[][]> HostConfigsAsync()
     {
         var configs = new List<byte[]>();
-        foreach (var device in machine.Devices) configs.Add(await HostConfigAsync(device));
+        foreach (var device in given) configs.Add(await HostConfigAsync(device));
         return [.. configs];
     }
 
-    private Task<byte[]> HostConfigAsync(QemuDevice device) => _dom0.ReadFileAsync($"/sys/bus/pci/devices/{device.Bdf}/config");
+    private Task<byte[]> HostConfigAsync(QemuDevice device) =>
+        dom0.ReadFileAsync($"/sys/bus/pci/devices/{device.Bdf}/config");
 
     private static async Task<byte[]> GuestConfigAsync(Guest guest, string bdf) =>
         Convert.FromBase64String((await guest.RunAsync($"base64 /sys/bus/pci/devices/{bdf}/config")).Replace("\n", ""));

@@ -34,7 +34,10 @@ internal sealed partial class ImageBuilder(Release release, TextWriter progress)
 
     /// <summary>Everything the images depend on; its hash names the folder in the cache. Raise the first number when the code below changes.</summary>
     public static string Recipe(Release release) => string.Join(' ',
-        ["2", release.Name, $"{RootDiskMiB}", .. release.Packages, .. DomainZeroModules, .. GuestModules, .. GuestPrograms, .. Options]);
+    [
+        "3", release.Name, $"{RootDiskMiB}", .. release.Packages,
+        .. DomainZeroModules, .. GuestModules, .. GuestPrograms, .. Options,
+    ]);
 
     public async Task BuildAsync(string folder, CancellationToken cancellation)
     {
@@ -47,9 +50,11 @@ internal sealed partial class ImageBuilder(Release release, TextWriter progress)
         progress.WriteLine("packages installed; making the root disk and the initramfs archives");
         var tree = new RootTree(root);
         await RootTree.GunzipAsync(tree.PathOf($"boot/xen-{release.Xen}-amd64.gz"), Path.Combine(folder, "xen"));
-        File.Copy(tree.Kernel, Path.Combine(folder, "vmlinuz"));
+        var kernel = Path.Combine(folder, "vmlinux");
+        await KernelImage.UnpackAsync(tree.Kernel, kernel);
+        File.Copy(kernel, Path.Combine(root, "boot/vmlinux"));
         await WriteDomainZeroBaseAsync(tree, Path.Combine(folder, "dom0.cpio.gz"));
-        await WriteGuestBaseAsync(tree, Path.Combine(folder, "guest.cpio.gz"));
+        await WriteGuestBaseAsync(tree, Path.Combine(folder, "guest.cpio"));
         await DiskImage.CreateAsync(root, Path.Combine(folder, "root.img"), "lab-root", RootDiskMiB, cancellation);
         Directory.Delete(root, recursive: true);
     }
@@ -65,8 +70,9 @@ internal sealed partial class ImageBuilder(Release release, TextWriter progress)
 
     private static async Task WriteGuestBaseAsync(RootTree tree, string path)
     {
-        await using var packed = new GZipStream(File.Create(path), CompressionLevel.Fastest);
-        using var archive = new CpioArchive(packed);
+        // Not packed: each guest would unpack it under emulation.
+        await using var output = File.Create(path);
+        using var archive = new CpioArchive(output);
         foreach (var mountPoint in new[] { "dev", "proc", "sys", "run", "tmp" }) archive.AddDirectory(mountPoint);
         tree.AddFile(archive, "bin/busybox", executable: true);
         await tree.AddProgramsAsync(archive, GuestPrograms);

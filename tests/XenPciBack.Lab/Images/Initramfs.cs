@@ -14,7 +14,6 @@ internal static class Initramfs
         archive.AddFile("init", Script("dom0-initramfs-init"), executable: true);
         foreach (var script in new[] { "dom0-init", "command-agent", "guest-console", "port", "shell-rc" })
             archive.AddFile($"lab/{script}", Script(script), executable: true);
-        archive.AddFile("lab/vmlinuz", await File.ReadAllBytesAsync(images.Kernel));
         archive.AddFile("lab/guest.initrd", await GuestAsync(images));
     }
 
@@ -30,7 +29,6 @@ internal static class Initramfs
 
     private static async Task<byte[]> GuestAsync(LabImages images)
     {
-        // The plain archive comes first: a file that begins as gzip is unpacked by xl, which fails on what follows.
         using var output = new MemoryStream();
         using (var archive = new CpioArchive(output))
         {

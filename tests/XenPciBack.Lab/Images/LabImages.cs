@@ -18,15 +18,18 @@ public sealed class LabImages
     /// <summary>The hypervisor, unpacked: QEMU boots it as a multiboot kernel.</summary>
     public string Xen => Path.Combine(_folder, "xen");
 
-    /// <summary>Debian's kernel, for dom0 and for guests.</summary>
-    public string Kernel => Path.Combine(_folder, "vmlinuz");
+    /// <summary>Debian's kernel, unpacked, for dom0; for guests dom0 has it as <see cref="GuestKernel"/>.</summary>
+    public string Kernel => Path.Combine(_folder, "vmlinux");
+
+    /// <summary>Where the kernel of guests is in dom0.</summary>
+    internal const string GuestKernel = "/boot/vmlinux";
 
     /// <summary>dom0's root: a raw ext4 file system without partitions. Used with snapshot=on, never written.</summary>
     public string RootDisk => Path.Combine(_folder, "root.img");
 
     internal string DomainZeroBase => Path.Combine(_folder, "dom0.cpio.gz");
 
-    internal string GuestBase => Path.Combine(_folder, "guest.cpio.gz");
+    internal string GuestBase => Path.Combine(_folder, "guest.cpio");
 
     /// <summary>$XENPCIBACK_LAB_CACHE, or ~/.cache/xenpciback-lab.</summary>
     public static string Cache =>
@@ -69,7 +72,9 @@ public sealed class LabImages
         if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
     }
 
-    private static async Task<FileStream> LockAsync(string path, TextWriter? progress, CancellationToken cancellation)
+    /// <summary>Waits until no other lab holds a file, and holds it until disposed.</summary>
+    internal static async Task<FileStream> LockAsync(
+        string path, TextWriter? progress, CancellationToken cancellation = default)
     {
         for (var announced = false; ; announced = true)
         {

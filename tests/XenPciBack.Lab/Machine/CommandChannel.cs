@@ -18,19 +18,19 @@ internal sealed class CommandChannel : IAsyncDisposable
 {
     private const string Marker = "@lab ";
     private readonly Stream _line;
-    private readonly string _owner;
     private readonly Task _reading;
     private readonly SemaphoreSlim _writing = new(1);
     private readonly ConcurrentDictionary<int, TaskCompletionSource<CommandResult>> _pending = new();
-    private readonly TaskCompletionSource<CommandResult> _ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private TaskCompletionSource<CommandResult> _ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private string _owner;
     private readonly StringBuilder _chatter = new();
     private int _lastId;
 
     /// <param name="owner">Who runs the scripts, for messages: "dom0", "guest pv1".</param>
-    public CommandChannel(Stream line, string owner)
+    /// <param name="lastId">Scripts are numbered from here on.</param>
+    public CommandChannel(Stream line, string owner, int lastId = 0)
     {
-        _line = line;
-        _owner = owner;
+        (_line, _owner, _lastId) = (line, owner, lastId);
         _pending[0] = _ready;
         _reading = ReadAsync();
     }
@@ -38,6 +38,17 @@ internal sealed class CommandChannel : IAsyncDisposable
     public string Chatter
     {
         get { lock (_chatter) return _chatter.ToString(); }
+    }
+
+    /// <summary>Another agent begins at the other end: nothing that was asked of the one before is answered.</summary>
+    public void BeginAgent(string owner)
+    {
+        foreach (var id in _pending.Keys)
+            if (_pending.TryRemove(id, out var answer))
+                answer.TrySetException(new LabException($"{_owner}: it ended before it answered"));
+        lock (_chatter) _chatter.Clear();
+        _owner = owner;
+        _pending[0] = _ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 
     /// <summary>Completes when the agent has announced itself.</summary>
@@ -83,7 +94,8 @@ internal sealed class CommandChannel : IAsyncDisposable
         }
         catch (TimeoutException timedOut)
         {
-            throw new LabException($"{_owner}: no answer within {timeout.TotalSeconds:0} s; waited for: {awaited.Trim()}\n{LabException.Tail(Chatter)}", timedOut);
+            var what = $"no answer within {timeout.TotalSeconds:0} s; waited for: {awaited.Trim()}";
+            throw new LabException($"{_owner}: {what}\n{LabException.Tail(Chatter)}", timedOut);
         }
     }
 
@@ -103,8 +115,8 @@ internal sealed class CommandChannel : IAsyncDisposable
 
     private void Receive(string line)
     {
-        // A kernel message without a line end may stand before the marker.
-        var marker = line.IndexOf(Marker, StringComparison.Ordinal);
+        // Before the marker may stand a kernel message without a line end, or half an answer of an agent that ended.
+        var marker = line.LastIndexOf(Marker, StringComparison.Ordinal);
         if (marker >= 0 && TryParse(line[(marker + Marker.Length)..]) is var (id, result))
         {
             if (_pending.TryRemove(id, out var answer)) answer.TrySetResult(result);

@@ -1,4 +1,4 @@
-using System.Collections.Concurrent;
+using XenPciBack.Actors;
 
 namespace XenPciBack.Lab.Machine;
 
@@ -15,13 +15,34 @@ public sealed class DomainZero
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
 
     private readonly CommandChannel _commands;
-    private readonly ConcurrentBag<MachineSocket> _freeConsoles;
+    private readonly List<GuestConsole> _freeConsoles;
+    private readonly Dictionary<string, Guest> _guests = [];
+    private readonly Lock _lock = new();
     private bool _daemonRuns;
 
-    internal DomainZero(CommandChannel commands, IEnumerable<MachineSocket> consoles)
+    /// <param name="state">What runs in it already; null: it has just booted.</param>
+    internal DomainZero(CommandChannel commands, IReadOnlyList<GuestConsole> consoles, DomainZeroState? state = null)
     {
         _commands = commands;
-        _freeConsoles = new ConcurrentBag<MachineSocket>(consoles.Reverse());
+        _freeConsoles = [.. consoles];
+        if (state is null) return;
+        _daemonRuns = state.DaemonRuns;
+        foreach (var (port, guest) in state.Guests)
+            Enter(guest.On(this, _freeConsoles.Single(console => console.Port == port)));
+    }
+
+    internal DomainZeroState State
+    {
+        get
+        {
+            lock (_lock) return new DomainZeroState(_daemonRuns, new Dictionary<string, Guest>(_guests));
+        }
+    }
+
+    /// <summary>A guest that is there, by its name.</summary>
+    public Guest GuestNamed(string name)
+    {
+        lock (_lock) return _guests.Values.Single(guest => guest.Name == name);
     }
 
     /// <summary>Runs a bash script and returns its output; an exit code other than 0 is a <see cref="LabException"/>.</summary>
@@ -148,8 +169,9 @@ public sealed class DomainZero
             nice -n -10 {DaemonDirectory}/xenpciback {arguments} >> {DaemonLog} 2>&1 &
             echo $! > /run/xenpciback.pid
             """);
-        await WaitUntilAsync("the daemon to be ready or to end",
-            $"grep -q 'xenpciback is ready' {DaemonLog} || ! kill -0 $(< /run/xenpciback.pid)", TimeSpan.FromMinutes(2));
+        await WaitUntilAsync("the daemon to be ready or to end", $"""
+            grep -q '{LogLine.Pattern(LogEvents.Ready)}' {DaemonLog} || ! kill -0 $(< /run/xenpciback.pid)
+            """, TimeSpan.FromMinutes(2));
         await RunAsync($"kill -0 $(< /run/xenpciback.pid) || {{ echo the daemon ended; tail -n 40 {DaemonLog}; exit 1; }}");
         _daemonRuns = true;
     }
@@ -189,11 +211,27 @@ public sealed class DomainZero
     /// <summary>What the daemon wrote to standard output and standard error since it was started.</summary>
     public Task<string> DaemonLogAsync() => RunAsync($"cat {DaemonLog}");
 
+    /// <summary>The lines of the daemon's log with this id.</summary>
+    /// <param name="id">One of <see cref="LogEvents"/>.</param>
+    public async Task<IReadOnlyList<LogLine>> DaemonLogAsync(string id) =>
+        [.. LogLine.Parse(await DaemonLogAsync()).Where(line => line.Event == id)];
+
+    /// <summary>Waits until the daemon has written a line with this id about this guest and this device.</summary>
+    /// <param name="id">One of <see cref="LogEvents"/>.</param>
+    /// <param name="detail">What grep finds in the rest of the line.</param>
+    /// <param name="count">How many such lines.</param>
+    public Task WaitForLogAsync(
+        string id, int? guest = null, string? device = null, string detail = "", int count = 1)
+    {
+        var pattern = $"{LogLine.Pattern(id, guest, device)}.*{detail}";
+        var condition = $"[ $(grep -c '{pattern}' {DaemonLog}) -ge {count} ]";
+        return WaitUntilAsync($"the daemon to write {id}", condition, TimeSpan.FromMinutes(2));
+    }
+
     /// <summary><c>xl create</c> of a PV guest with these devices; returns when its command agent answers and it sees them all.</summary>
     public async Task<Guest> CreateGuestAsync(string name, IReadOnlyList<string> bdfs, GuestOptions? options = null)
     {
-        if (!_freeConsoles.TryTake(out var console)) throw new LabException("too many guests at once: no console port is left");
-        var guest = await Guest.CreateAsync(this, name, bdfs, options ?? new GuestOptions(), console, _freeConsoles.Add);
+        var guest = await Guest.CreateAsync(this, name, bdfs, options ?? new GuestOptions());
         try
         {
             await guest.WaitUntilConnectedAsync();
@@ -203,6 +241,35 @@ public sealed class DomainZero
         {
             await guest.DisposeAsync();
             throw;
+        }
+    }
+
+    internal GuestConsole TakeConsole()
+    {
+        lock (_lock)
+        {
+            if (_freeConsoles is not [var console, ..])
+                throw new LabException("too many guests at once: no console port is left");
+            _freeConsoles.RemoveAt(0);
+            return console;
+        }
+    }
+
+    internal void Enter(Guest guest)
+    {
+        lock (_lock)
+        {
+            _freeConsoles.Remove(guest.Console);
+            _guests[guest.Console.Port] = guest;
+        }
+    }
+
+    internal void Leave(Guest guest)
+    {
+        lock (_lock)
+        {
+            _guests.Remove(guest.Console.Port);
+            _freeConsoles.Add(guest.Console);
         }
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using XenPciBack.Lab.Images;
 
 namespace XenPciBack.Lab.Machine;
 
@@ -34,16 +35,14 @@ public sealed record GuestOptions
 public sealed class Guest : IAsyncDisposable
 {
     private readonly DomainZero _dom0;
-    private readonly CommandChannel _agent;
     private readonly GuestOptions _options;
-    private readonly MachineSocket _console;
-    private readonly Action<MachineSocket> _freeConsole;
     private bool _gone;
 
     private Guest(
-        DomainZero dom0, string name, int domainId, IReadOnlyList<string> bdfs, GuestOptions options, CommandChannel agent, MachineSocket console, Action<MachineSocket> freeConsole)
+        DomainZero dom0, string name, int domainId, IReadOnlyList<string> bdfs, GuestOptions options,
+        GuestConsole console)
     {
-        (_dom0, _options, _agent, _console, _freeConsole) = (dom0, options, agent, console, freeConsole);
+        (_dom0, _options, Console) = (dom0, options, console);
         (Name, DomainId, Bdfs) = (name, domainId, bdfs);
     }
 
@@ -61,23 +60,32 @@ public sealed class Guest : IAsyncDisposable
     public string FrontendPath => $"/local/domain/{DomainId}/device/pci/0";
 
     /// <summary>What its kernel wrote to the console while it booted; later messages are in dmesg.</summary>
-    public string ConsoleLog => _agent.Chatter;
+    public string ConsoleLog => Console.Agent.Chatter;
+
+    internal GuestConsole Console { get; }
 
     internal static async Task<Guest> CreateAsync(
-        DomainZero dom0, string name, IReadOnlyList<string> bdfs, GuestOptions options, MachineSocket console, Action<MachineSocket> freeConsole)
+        DomainZero dom0, string name, IReadOnlyList<string> bdfs, GuestOptions options)
     {
         await dom0.RunAsync($"{WriteConfiguration(name, bdfs, options)}\nxl create /run/{name}.cfg");
-        return await AttachAsync(dom0, name, bdfs, options, console, freeConsole);
+        return await AttachAsync(dom0, name, bdfs, options);
     }
 
     private static async Task<Guest> AttachAsync(
-        DomainZero dom0, string name, IReadOnlyList<string> bdfs, GuestOptions options, MachineSocket console, Action<MachineSocket> freeConsole)
+        DomainZero dom0, string name, IReadOnlyList<string> bdfs, GuestOptions options)
     {
         var domainId = int.Parse(await dom0.RunAsync($"xl domid {name}"), CultureInfo.InvariantCulture);
-        await dom0.RunAsync($"setsid /lab/guest-console $(/lab/port {console.Name}) {domainId} > /run/{name}.console 2>&1 &");
-        var agent = new CommandChannel(await console.AcceptAsync(), $"guest {name}");
-        return new Guest(dom0, name, domainId, bdfs, options, agent, console, freeConsole);
+        var console = dom0.TakeConsole();
+        console.Agent.BeginAgent($"guest {name}");
+        var guest = new Guest(dom0, name, domainId, bdfs, options, console);
+        dom0.Enter(guest);
+        var joined = $"/lab/guest-console $(/lab/port {console.Port}) {domainId}";
+        await dom0.RunAsync($"setsid {joined} > /run/{name}.console 2>&1 &");
+        return guest;
     }
+
+    /// <summary>The same guest on a machine that was set to a moment at which it was there.</summary>
+    internal Guest On(DomainZero dom0, GuestConsole console) => new(dom0, Name, DomainId, Bdfs, _options, console);
 
     /// <summary>Runs a script of busybox's shell and returns its output; an exit code other than 0 is a <see cref="LabException"/>.</summary>
     public async Task<string> RunAsync(string script, TimeSpan? timeout = null)
@@ -89,7 +97,7 @@ public sealed class Guest : IAsyncDisposable
 
     /// <summary>Runs a script whose failure is of interest.</summary>
     public Task<CommandResult> TryRunAsync(string script, TimeSpan? timeout = null) =>
-        _agent.RunAsync(script, timeout ?? TimeSpan.FromMinutes(3));
+        Console.Agent.RunAsync(script, timeout ?? TimeSpan.FromMinutes(3));
 
     /// <summary>Loads the driver of its only network card and switches the card on, which sets up its interrupts.</summary>
     public Task LoadCardDriverAsync(string driver = "e1000e", string parameters = "") =>
@@ -112,9 +120,8 @@ public sealed class Guest : IAsyncDisposable
     public async Task<Guest> RestartedAsync()
     {
         await _dom0.WaitUntilAsync($"xl to have restarted guest {Name}", $"domid=$(xl domid {Name}) && [ $domid != {DomainId} ]", TimeSpan.FromMinutes(2));
-        _gone = true;
-        await _agent.DisposeAsync();
-        var next = await AttachAsync(_dom0, Name, Bdfs, _options with { AwaitDevices = false }, _console, _freeConsole);
+        Leave();
+        var next = await AttachAsync(_dom0, Name, Bdfs, _options with { AwaitDevices = false });
         await next.WaitUntilConnectedAsync();
         return next;
     }
@@ -125,14 +132,14 @@ public sealed class Guest : IAsyncDisposable
         await TryRunAsync("(sleep 1; poweroff -f) > /dev/null 2>&1 &");
         // The xl that created the guest stays to take it down; the guest's name is gone long before xl is done.
         await _dom0.WaitUntilAsync($"xl to take guest {Name} down", $"! pgrep -f 'xl create /run/{Name}.cfg' > /dev/null", TimeSpan.FromMinutes(2));
-        await LeaveAsync();
+        Leave();
     }
 
     /// <summary><c>xl destroy</c>.</summary>
     public async Task DestroyAsync()
     {
         await _dom0.RunAsync($"xl destroy {Name}");
-        await LeaveAsync();
+        Leave();
     }
 
     public async ValueTask DisposeAsync()
@@ -146,7 +153,7 @@ public sealed class Guest : IAsyncDisposable
         {
             // The whole machine is gone, and the guest with it.
         }
-        await LeaveAsync();
+        Leave();
     }
 
     /// <summary>A bash command that writes xl's configuration of the guest to /run/NAME.cfg.</summary>
@@ -157,7 +164,7 @@ public sealed class Guest : IAsyncDisposable
             cat > /run/{name}.cfg << 'END'
             type = "pv"
             name = "{name}"
-            kernel = "/lab/vmlinuz"
+            kernel = "{LabImages.GuestKernel}"
             ramdisk = "/lab/guest.initrd"
             memory = {options.MemoryMiB}
             vcpus = 1
@@ -171,7 +178,7 @@ public sealed class Guest : IAsyncDisposable
 
     internal async Task WaitUntilConnectedAsync()
     {
-        await _agent.ReadyAsync(_options.Patience);
+        await Console.Agent.ReadyAsync(_options.Patience);
         if (!_options.AwaitDevices || !_options.LoadPcifront || Bdfs.Count == 0) return;
         await _dom0.WaitUntilAsync($"guest {Name}'s backend to be connected (state 4)",
             $"[ \"$(xenstore-read {BackendPath}/state)\" = 4 ]", _options.Patience);
@@ -184,10 +191,9 @@ public sealed class Guest : IAsyncDisposable
             """);
     }
 
-    private async Task LeaveAsync()
+    private void Leave()
     {
         _gone = true;
-        await _agent.DisposeAsync();
-        _freeConsole(_console);
+        _dom0.Leave(this);
     }
 }

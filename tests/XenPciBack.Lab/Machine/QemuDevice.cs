@@ -44,16 +44,18 @@ public sealed record QemuDevice(string Model, string Bdf)
     public static IReadOnlyList<QemuDevice> Place(IEnumerable<string> specifications)
     {
         var devices = new List<QemuDevice>();
-        var rootPorts = 0;
+        var (slots, rootPorts) = (-1, 0);
         foreach (var specification in specifications)
         {
             var index = devices.Count;
-            if (index == SlotCount) throw new LabException($"at most {SlotCount} devices fit on pcie.0");
             var words = specification.Trim().Split(':');
+            // The next function of a device has no slot of its own.
+            if (!words.Contains("same-port")) slots++;
+            if (slots == SlotCount) throw new LabException($"at most {SlotCount} devices fit on pcie.0");
             var model = words[0];
             if (model.Length == 0) throw new LabException($"device \"{specification}\" has no name before the colon");
             var properties = words[1..].Where(word => word is not ("root-port" or "same-port")).ToList();
-            var slot = $"{FirstSlot + index:x}";
+            var slot = $"{FirstSlot + slots:x}";
 
             var arguments = new List<string>();
             string bdf;
