@@ -200,12 +200,15 @@ public sealed class TestDom0 : IAsyncDisposable
     /// <summary>A guest whose frontend has connected and found its devices.</summary>
     public Task<SimulatedGuest> ConnectedGuestAsync(string name, params HostBdf[] devices) => ConnectedGuestAsync(name, devices, null);
 
-    /// <param name="frontend">How its frontend behaves; null: as Linux's.</param>
+    /// <param name="frontend">
+    /// How its frontend behaves; null: as Linux's, but as patient as the test, because a busy machine may keep it waiting.
+    /// </param>
     /// <param name="options">The toolstack's options of each device.</param>
     public async Task<SimulatedGuest> ConnectedGuestAsync(
         string name, HostBdf[] devices, FrontendOptions? frontend, string options = PciDeviceOptions.Default)
     {
-        var guest = await Xen.CreateGuestAsync(name, devices, frontend, options);
+        var behaviour = frontend ?? new FrontendOptions { RequestTimeout = Eventually.Patience };
+        var guest = await Xen.CreateGuestAsync(name, devices, behaviour, options);
         await guest.Frontend.WaitUntilConnectedAsync(Eventually.Limit);
         return guest;
     }
