@@ -76,9 +76,10 @@ public class ManyFaultsTests(ITestOutputHelper output)
         output.WriteLine($"{killed} guests were ended; held before: {before.Handles}, {before.Memory >> 10} KiB");
         output.WriteLine($"held after: {after.Handles}, {after.Memory >> 10} KiB");
         Assert.Equal(before.Handles, after.Handles);
-        // The error nodes in xenstore stay, as the kernel's do: 1 KiB for each guest; and the book of incidents fills up to
-        // its capacity. The actors of a guest are 20 KiB, and six guests of seven faults end.
-        Assert.InRange(after.Memory - before.Memory, long.MinValue, 300_000 + faults * 2_000L);
+        // The error nodes in xenstore stay, as the kernel's do: 1 KiB for each guest; the book of incidents fills up to its
+        // capacity; and the process of the tests has things of its own. The actors of a guest are 20 KiB, and six guests
+        // of seven faults end: if they stayed, this would be more than 900 KiB.
+        Assert.InRange(after.Memory - before.Memory, long.MinValue, 500_000 + faults * 2_000L);
         Assert.All(_guests, guest => Assert.Equal(0, guest.Frontend.UnansweredRequests));
     }
 

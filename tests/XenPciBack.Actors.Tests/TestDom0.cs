@@ -24,7 +24,11 @@ public sealed class TestDom0 : IAsyncDisposable
         DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromMilliseconds(200),
         StoreRetry: TimeSpan.FromMilliseconds(50));
 
-    private const string Quiet = "akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off, loggers = [] }";
+    // A hook at the end of the process would keep every actor system of every test until then.
+    private const string Quiet = """
+        akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off, loggers = [] }
+        akka.coordinated-shutdown.run-by-clr-shutdown-hook = off
+        """;
 
     /// <summary>The timers of actors run by the test's clock, too.</summary>
     private const string StoppedTimers = "akka.scheduler.implementation = \"Akka.TestKit.TestScheduler, Akka.TestKit\"";

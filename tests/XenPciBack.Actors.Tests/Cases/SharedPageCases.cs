@@ -202,7 +202,8 @@ public class SharedPageCases
     public async Task Case_11_A_request_after_one_that_was_given_up_gets_its_own_answer()
     {
         await using var dom0 = await TestDom0.StartAsync(isTimeStopped: true);
-        var guest = await dom0.ConnectedGuestAsync("web", Nic);
+        // Its patience is Linux's, two seconds.
+        var guest = await dom0.ConnectedGuestAsync("web", [Nic], new FrontendOptions());
         using var stall = Stall(dom0, Register.Revision);
         var request = guest.Device(0).TryReadAsync(Register.Revision);
         await Eventually.EqualAsync(1, () => stall.Struck);
