@@ -12,6 +12,31 @@ public partial class FleetTests(ITestOutputHelper output)
     public async Task Three_hosts_and_a_monitor_show_a_dead_guest_and_a_lost_host_and_end_with_the_command_that_has_started_them()
     {
         using var demo = Xenpciback.Start("demo", "--fleet", "3");
+        try
+        {
+            await SeeThemAsync(demo);
+        }
+        finally
+        {
+            // The hosts and the monitor end with it.
+            demo.Kill();
+        }
+    }
+
+    [Theory]
+    [InlineData("fleet.listen = \"192.0.2.1:4053\"", "xenpciback.fleet.listen is '192.0.2.1:4053', which other machines reach; expected xenpciback.fleet.tls.certificate, key and authorities with it, or a loopback address")]
+    [InlineData("web.listen = \"0.0.0.0:80\"", "xenpciback.web.listen is '0.0.0.0:80', which other machines reach; expected xenpciback.web.tls.certificate and key with it, or a loopback address")]
+    public async Task Off_loopback_without_certificates_nothing_starts(string setting, string fault)
+    {
+        var file = Path.GetTempFileName();
+        await File.WriteAllTextAsync(file, $"xenpciback.{setting}");
+        var (exitCode, _, errors) = await Xenpciback.RunAsync("monitor", "--config", file);
+        Assert.Equal((78, $"xenpciback: {file}: {fault}\n"), (exitCode, errors));
+        File.Delete(file);
+    }
+
+    private async Task SeeThemAsync(Process demo)
+    {
         var hosts = new Dictionary<string, (Process Process, string Socket)>();
         foreach (var host in new[] { "host-1", "host-2", "host-3" })
         {
@@ -51,18 +76,6 @@ public partial class FleetTests(ITestOutputHelper output)
         var (exitCode, _, errors) = await Xenpciback.RunAsync("fleet", "status", "--socket", monitor);
         Assert.Equal(69, exitCode);
         Assert.StartsWith($"xenpciback: no monitor or daemon answers at {monitor}: ", errors, StringComparison.Ordinal);
-    }
-
-    [Theory]
-    [InlineData("fleet.listen = \"192.0.2.1:4053\"", "xenpciback.fleet.listen is '192.0.2.1:4053', which other machines reach; expected xenpciback.fleet.tls.certificate, key and authorities with it, or a loopback address")]
-    [InlineData("web.listen = \"0.0.0.0:80\"", "xenpciback.web.listen is '0.0.0.0:80', which other machines reach; expected xenpciback.web.tls.certificate and key with it, or a loopback address")]
-    public async Task Off_loopback_without_certificates_nothing_starts(string setting, string fault)
-    {
-        var file = Path.GetTempFileName();
-        await File.WriteAllTextAsync(file, $"xenpciback.{setting}");
-        var (exitCode, _, errors) = await Xenpciback.RunAsync("monitor", "--config", file);
-        Assert.Equal((78, $"xenpciback: {file}: {fault}\n"), (exitCode, errors));
-        File.Delete(file);
     }
 
     [GeneratedRegex(@" is process (\d+); .* --socket (\S+)$")]

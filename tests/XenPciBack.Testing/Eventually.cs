@@ -7,7 +7,7 @@ namespace XenPciBack.Testing;
 public static class Eventually
 {
     /// <summary>The limit of every wait: long enough for the busiest machine, and spent only by a test that fails.</summary>
-    public static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
+    public static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
 
     /// <summary>Is cancelled after <see cref="Patience"/>.</summary>
     public static CancellationToken Limit => new CancellationTokenSource(Patience).Token;
