@@ -30,8 +30,8 @@ public readonly record struct ConfigWriteResult(PciOpError Error, bool Dropped)
 
 /// <summary>
 /// The config space of one function as a guest may see and change it. Reads come from the device, overlaid by the
-/// rules; writes reach the device only by the decision of a rule (or anywhere, in permissive mode). The rules decide,
-/// and all that is done to the device is done here. They are those of Linux drivers/xen/xen-pciback in its current form.
+/// rules; writes reach the device only by the decision of a rule (or anywhere, in permissive mode). The rules, which are
+/// those of Linux drivers/xen/xen-pciback, decide; all that is done to the device is done here.
 /// </summary>
 public sealed class VirtualConfigSpace
 {

@@ -63,7 +63,11 @@ public sealed class MessageInterrupts
     }
 
     /// <summary>Writes every access to the device and every mapping to a log from now on; null: to none.</summary>
-    public void LogTo(DeviceAccessLog? log) => (_function, _pirqs) = (log?.Watch(_device) ?? _device, log?.Watch(_mapping) ?? _mapping);
+    public void LogTo(DeviceAccessLog? log)
+    {
+        _function = log?.Watch(_device) ?? _device;
+        _pirqs = log?.Watch(_mapping) ?? _mapping;
+    }
 
     /// <summary>Which kind is on.</summary>
     public MessageKind InUse => _kind;

@@ -127,7 +127,7 @@ internal sealed class ScaleHost : IAsyncDisposable
     private static HostBdf AddressOf(int device) =>
         new(device / SlotsPerBus / BusesPerSegment, device / SlotsPerBus % BusesPerSegment, device % SlotsPerBus, 0);
 
-    // A method of its own, so that none of its references is on the stack of whoever looks at the heap.
+    // A method of its own, so that none of its references is on the stack when the heap is measured.
     private async Task<WeakReference> StopBackendAsync()
     {
         var system = new WeakReference(_backend!.Services.GetRequiredService<ActorSystem>());

@@ -46,7 +46,7 @@ internal sealed class MessageControlRule : ConfigRule
         return WriteDecision.Through(this, write.Asked);
     }
 
-    /// <summary>The step that switches it off, whoever switched it on.</summary>
+    /// <summary>The step that switches it off.</summary>
     public ConfigStep Release() => new ConfigStep.Update(Offset, Size, _enable, 0) { Failure = StepFailure.Ignored };
 
     /// <summary>Whether messages are on, by the control registers of MSI and of MSI-X; null: not there.</summary>
