@@ -1,4 +1,4 @@
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 using XenPciBack.Protocol;
 
 namespace XenPciBack.Fleet;

@@ -1,5 +1,5 @@
 using System.Collections.Immutable;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 
 namespace XenPciBack.Fleet;
 

@@ -1,5 +1,5 @@
 using Akka.Actor;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 
 namespace XenPciBack.Fleet;
 

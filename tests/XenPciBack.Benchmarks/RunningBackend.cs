@@ -2,7 +2,7 @@ using Akka.Actor;
 using Akka.Event;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using XenPciBack.Daemon.Commands;
+using XenPciBack.Daemon.Composition;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Host;
 using XenPciBack.Simulation;
@@ -28,7 +28,7 @@ internal sealed class RunningBackend : IAsyncDisposable
     public static async Task<RunningBackend> StartAsync(SimulatedXenHost xen, DaemonSettings settings)
     {
         var (host, client) = (xen.OpenHost(), await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint));
-        var backend = Backend.Build(settings, host, client);
+        var backend = BackendHost.Build(settings, host, client);
         await backend.StartAsync();
         return new RunningBackend(host, client, backend);
     }

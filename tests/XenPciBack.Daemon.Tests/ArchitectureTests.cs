@@ -10,9 +10,9 @@ public class ArchitectureTests
     [InlineData("XenStore", "Protocol")]
     [InlineData("Host", "Protocol")]
     [InlineData("Simulation", "Host", "Protocol", "XenStore")]
-    [InlineData("Actors", "Host", "Protocol", "XenStore")]
-    [InlineData("Fleet", "Actors", "Protocol")]
-    [InlineData("Daemon", "Actors", "Fleet", "Simulation")]
+    [InlineData("Backend", "Host", "Protocol", "XenStore")]
+    [InlineData("Fleet", "Backend", "Protocol")]
+    [InlineData("Daemon", "Backend", "Fleet", "Simulation")]
     public void A_project_references_only_what_its_room_may_know(string project, params string[] allowed)
     {
         var file = Path.Combine(Root(), "src", $"XenPciBack.{project}", $"XenPciBack.{project}.csproj");

@@ -1,6 +1,8 @@
 using Akka.Actor;
 using Akka.Configuration;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
+using XenPciBack.Backend.DataPlane;
+using XenPciBack.Backend.Errors;
 using XenPciBack.Daemon.Control;
 using XenPciBack.Daemon.Demo;
 using XenPciBack.Host;
@@ -16,7 +18,7 @@ public sealed class DrainTests : IAsyncLifetime
     private static readonly BackendSettings Settings = new(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromMilliseconds(200), StoreRetry: TimeSpan.FromMilliseconds(50));
 
     private readonly TemporaryDirectory _directory = new();
-    private readonly ActorSystem _system = ActorSystem.Create("drain", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlane.Configuration));
+    private readonly ActorSystem _system = ActorSystem.Create("drain", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlaneDispatcher.Configuration));
     private SimulatedXenHost _xen = null!;
     private XenHost _host = null!;
     private XenStoreClient _client = null!;

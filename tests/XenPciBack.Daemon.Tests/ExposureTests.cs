@@ -4,7 +4,7 @@ using System.Net.Sockets;
 using Serilog;
 using Serilog.Core;
 using Serilog.Events;
-using XenPciBack.Daemon.Commands;
+using XenPciBack.Daemon.Composition;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;
 using XenPciBack.Daemon.Fleet;
@@ -42,7 +42,7 @@ public sealed class ExposureTests : IDisposable
         await using var xen = await DemoHost.StartAsync(Path.Combine(_directory.Path, "xenstored"));
         using var host = xen.OpenHost();
         await using var client = await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint);
-        using var backend = Backend.Build(settings, host, client);
+        using var backend = BackendHost.Build(settings, host, client);
         await backend.StartAsync();
         await using (var exposure = Exposure.OfHost(settings, backend.Services, () => true))
         {

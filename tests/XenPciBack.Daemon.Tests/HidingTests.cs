@@ -1,8 +1,9 @@
-using XenPciBack.Actors;
+using XenPciBack.Backend.Errors;
+using XenPciBack.Backend.Guests;
 using XenPciBack.Daemon.Commands;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Hiding;
-using GuestDevice = XenPciBack.Actors.GuestDevice;
+using GuestDevice = XenPciBack.Backend.Guests.GuestDevice;
 
 namespace XenPciBack.Daemon.Tests;
 

@@ -1,6 +1,6 @@
 using System.Reflection;
 using Serilog.Events;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Protocol;
 

@@ -3,7 +3,7 @@ using System.Diagnostics.Metrics;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 
 namespace XenPciBack.Daemon.Tests;
 

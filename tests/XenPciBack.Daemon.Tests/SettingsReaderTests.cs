@@ -1,5 +1,5 @@
 using Serilog.Events;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;

@@ -10,7 +10,7 @@ using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 
 namespace XenPciBack.Fleet.Tests;
 

@@ -1,5 +1,5 @@
 using Akka.Event;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 using XenPciBack.Protocol;
 
 namespace XenPciBack.Fleet.Tests;

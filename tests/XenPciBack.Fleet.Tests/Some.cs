@@ -1,5 +1,5 @@
-using XenPciBack.Actors;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Errors;
+using XenPciBack.Backend.Status;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using System.Net;
 using Akka.Event;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 
 namespace XenPciBack.Fleet.Tests;
 

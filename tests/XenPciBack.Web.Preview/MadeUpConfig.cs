@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 using System.Collections.Immutable;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
-using ConfigField = XenPciBack.Actors.Status.ConfigField;
+using ConfigField = XenPciBack.Backend.Status.ConfigField;
 
 namespace XenPciBack.Web.Preview;
 

@@ -1,6 +1,6 @@
 using System.Collections.Immutable;
-using XenPciBack.Actors;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Errors;
+using XenPciBack.Backend.Status;
 using XenPciBack.Fleet;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Slots;

@@ -62,7 +62,7 @@ public sealed class FleetPageTests(Browser browser) : PageTest(browser)
         await OpenAsync();
         Board.Update(state => state
             .WithStatus(state.Hosts["alpha"].Status! with { Number = 2, Xen = markup, Guests = [.. state.Hosts["alpha"].Status!.Guests.Select(guest => guest with { Name = markup })] }, DateTimeOffset.UtcNow)
-            .WithIncident(MadeUpFleet.Told("alpha", 9, DateTimeOffset.UtcNow, Actors.Status.IncidentKind.Misbehaved, 4, null, markup, [markup], [$"{markup}: {markup}"]), DateTimeOffset.UtcNow));
+            .WithIncident(MadeUpFleet.Told("alpha", 9, DateTimeOffset.UtcNow, Backend.Status.IncidentKind.Misbehaved, 4, null, markup, [markup], [$"{markup}: {markup}"]), DateTimeOffset.UtcNow));
         await Page.GetByRole(AriaRole.Button, new() { NameRegex = new Regex("^Misbehaved, alpha") }).ClickAsync();
         await Expect(Page.Locator(".chain .who")).ToHaveTextAsync(markup);
         await Expect(Row($"guest {markup}, domain 4")).ToBeVisibleAsync();

@@ -52,7 +52,7 @@ public sealed class StreamTests : IAsyncLifetime
         Assert.Equal(("fleet", 3), await viewer.NextAsync() is var (name, data) ? (name, data.GetProperty("hosts").GetArrayLength()) : default);
         _board.Update(state => MadeUpFleet.Break(state, DateTimeOffset.UtcNow));
         Assert.Equal(["host beta", "incident 1", "incident 2"], await ToldAsync(viewer, 3));
-        _board.Update(state => state.WithIncident(MadeUpFleet.Told("beta", 3, DateTimeOffset.UtcNow, Actors.Status.IncidentKind.Recovered, null, MadeUpFleet.Nic, "one more"), DateTimeOffset.UtcNow));
+        _board.Update(state => state.WithIncident(MadeUpFleet.Told("beta", 3, DateTimeOffset.UtcNow, Backend.Status.IncidentKind.Recovered, null, MadeUpFleet.Nic, "one more"), DateTimeOffset.UtcNow));
         _board.Update(state => state.WithPresence("gamma", Presence.Lost, DateTimeOffset.UtcNow));
         Assert.Equal(["host gamma", "incident 3"], (await ToldAsync(viewer, 2)).Order());
         Assert.Equal("beat", (await viewer.NextAsync())?.Name);

@@ -6,6 +6,7 @@ using Akka.Actor;
 using Microsoft.Extensions.DependencyInjection;
 using Serilog;
 using Spectre.Console;
+using XenPciBack.Daemon.Composition;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;
 using XenPciBack.Daemon.Fleet;
@@ -84,7 +85,7 @@ internal static class DemoCommand
         await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Socket(socket), settings.XenStore, stop);
         // A fault that is asked for earlier waits: guests that are still looking for their devices would be no demonstration of anything.
         var connected = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        using var backend = Backend.Build(settings, host, client, async name =>
+        using var backend = BackendHost.Build(settings, host, client, async name =>
         {
             await connected.Task.WaitAsync(stop);
             return await InjectAsync(xen, name);

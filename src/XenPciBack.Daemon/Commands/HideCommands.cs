@@ -1,5 +1,6 @@
 using System.CommandLine;
-using XenPciBack.Actors;
+using XenPciBack.Backend.Errors;
+using XenPciBack.Backend.Guests;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Host.Linux;
 using XenPciBack.Protocol;

@@ -1,5 +1,7 @@
 using Serilog;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
+using XenPciBack.Backend.Errors;
+using XenPciBack.Backend.Guests;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Host.Linux;
 using XenPciBack.Protocol;

@@ -2,7 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using Spectre.Console;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 using XenPciBack.Daemon.Control;
 
 namespace XenPciBack.Daemon.Commands;

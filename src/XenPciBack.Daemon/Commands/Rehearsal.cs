@@ -1,7 +1,9 @@
 using Akka.Actor;
 using Akka.Configuration;
 using Serilog;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
+using XenPciBack.Backend.DataPlane;
+using XenPciBack.Backend.Errors;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;
 using XenPciBack.Protocol.Aer;
@@ -62,7 +64,7 @@ internal static class Rehearsal
     {
         using var host = xen.OpenHost();
         await using var client = await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint, stop);
-        using var system = ActorSystem.Create("rehearsal", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlane.Configuration));
+        using var system = ActorSystem.Create("rehearsal", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlaneDispatcher.Configuration));
         var backend = system.StartPciBackend(client, host, new Quarantine(host.LastingRecords), settings);
         await scene();
         await backend.GracefulStop(Patience);

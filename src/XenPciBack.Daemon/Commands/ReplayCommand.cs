@@ -3,7 +3,8 @@ using System.Globalization;
 using System.Text.Json;
 using Serilog;
 using Serilog.Events;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
+using XenPciBack.Daemon.Composition;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Control;
 using XenPciBack.Daemon.Logging;
@@ -109,7 +110,7 @@ internal static class ReplayCommand
             var devicesOfHost = new RecordedHost(devices);
             using var host = xen.OpenHost() with { Pci = devicesOfHost, Pirqs = devicesOfHost };
             await using var client = await XenStoreClient.ConnectAsync(XenStoreEndpoint.Socket(socket), settings.XenStore, stop);
-            using var backend = Backend.Build(settings, host, client);
+            using var backend = BackendHost.Build(settings, host, client);
             await backend.StartAsync(stop);
             try
             {

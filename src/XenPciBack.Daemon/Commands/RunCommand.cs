@@ -4,7 +4,8 @@ using Akka.Actor;
 using Akka.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Serilog;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
+using XenPciBack.Daemon.Composition;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Control;
 using XenPciBack.Daemon.Fleet;
@@ -47,7 +48,7 @@ internal static class RunCommand
         var comes = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var bus = new XenBackendBus();
         if (serving is not null) await TakeBusAsync(bus);
-        using var backend = Backend.Build(settings, host, client, handover: handover, drain: drain, turn: serving is null ? comes.Task : null);
+        using var backend = BackendHost.Build(settings, host, client, handover: handover, drain: drain, turn: serving is null ? comes.Task : null);
         await backend.StartAsync(CancellationToken.None);
         var supervisor = await backend.Services.GetRequiredService<IRequiredActor<PciBackend>>().GetAsync(CancellationToken.None);
         using var unwatched = CancellationTokenSource.CreateLinkedTokenSource(stop);

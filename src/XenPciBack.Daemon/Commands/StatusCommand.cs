@@ -2,7 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Spectre.Console;
 using Spectre.Console.Rendering;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 using XenPciBack.Daemon.Control;
 using XenPciBack.Protocol.Xenbus;
 

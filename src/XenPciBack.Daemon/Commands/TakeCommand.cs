@@ -1,5 +1,5 @@
 using System.CommandLine;
-using XenPciBack.Actors;
+using XenPciBack.Backend.Guests;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Host;
 using XenPciBack.Host.Linux;

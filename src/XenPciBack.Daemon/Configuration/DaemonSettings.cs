@@ -1,7 +1,7 @@
 using System.Collections.Immutable;
 using Akka.Configuration;
 using Serilog.Events;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Fleet;
 using XenPciBack.Protocol.Hiding;
 using XenPciBack.XenStore;

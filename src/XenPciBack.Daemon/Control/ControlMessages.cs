@@ -1,8 +1,8 @@
 using System.Collections.Immutable;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using XenPciBack.Actors;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Errors;
+using XenPciBack.Backend.Status;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 

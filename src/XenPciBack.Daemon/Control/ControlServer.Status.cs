@@ -1,6 +1,6 @@
 using System.Net.Sockets;
 using Akka.Actor;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 using XenPciBack.Protocol;
 
 namespace XenPciBack.Daemon.Control;

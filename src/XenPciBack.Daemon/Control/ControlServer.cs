@@ -4,8 +4,10 @@ using Akka.Actor;
 using Akka.Hosting;
 using Microsoft.Extensions.Hosting;
 using Serilog;
-using XenPciBack.Actors;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend;
+using XenPciBack.Backend.Errors;
+using XenPciBack.Backend.Status;
+using XenPciBack.Backend.Tracing;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.XenStoreWire;
@@ -164,7 +166,7 @@ internal sealed partial class ControlServer(
     {
         using var closed = CancellationTokenSource.CreateLinkedTokenSource(stop);
         _ = CancelAtEndAsync(stream, closed);
-        backend.ActorRef.Tell(new Tracing.Start(sink));
+        backend.ActorRef.Tell(new TraceMessages.Start(sink));
         try
         {
             await foreach (var operation in sink.Operations.ReadAllAsync(closed.Token).ConfigureAwait(false))
@@ -176,7 +178,7 @@ internal sealed partial class ControlServer(
         }
         finally
         {
-            backend.ActorRef.Tell(new Tracing.Stop(sink));
+            backend.ActorRef.Tell(new TraceMessages.Stop(sink));
         }
     }
 

@@ -1,5 +1,6 @@
 using Serilog;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
+using XenPciBack.Backend.Guests;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Host;
 using XenPciBack.Protocol;

@@ -1,7 +1,7 @@
 using System.Collections.Immutable;
 using System.Globalization;
 using System.Text;
-using XenPciBack.Actors;
+using XenPciBack.Backend.Tracing;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.SharedPage;
 

@@ -1,6 +1,6 @@
 using System.Collections.Immutable;
 using Akka.Actor;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Xenbus;
 using XenPciBack.Simulation;

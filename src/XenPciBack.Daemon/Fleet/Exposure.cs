@@ -2,7 +2,7 @@ using Akka.Actor;
 using Akka.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Serilog;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Logging;
 using XenPciBack.Fleet;

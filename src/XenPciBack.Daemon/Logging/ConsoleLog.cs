@@ -3,7 +3,7 @@ using Microsoft.Extensions.Hosting.Systemd;
 using Serilog;
 using Serilog.Core;
 using Serilog.Events;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 
 namespace XenPciBack.Daemon.Logging;
 

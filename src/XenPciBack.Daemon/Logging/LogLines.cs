@@ -1,5 +1,5 @@
 using Serilog;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Protocol;
 
 namespace XenPciBack.Daemon.Logging;

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using XenPciBack.Actors;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Errors;
+using XenPciBack.Backend.Status;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;

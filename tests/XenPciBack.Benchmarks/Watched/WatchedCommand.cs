@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 using XenPciBack.Daemon.Commands;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Demo;

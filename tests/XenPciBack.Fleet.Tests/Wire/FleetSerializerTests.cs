@@ -1,6 +1,6 @@
 using System.Text;
 using Akka.Actor;
-using XenPciBack.Actors.Status;
+using XenPciBack.Backend.Status;
 using XenPciBack.Fleet.Wire;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Slots;

@@ -1,5 +1,5 @@
 using System.Text.Json;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
 
@@ -17,7 +17,7 @@ public class BesideTheKernel(SharedMachines machines, ITestOutputHelper log)
         await using var scenario = await machines.BeginAsync(Moment.Assignable);
         var dom0 = scenario.DomainZero;
         string[] devices = [scenario.Devices.Card.Bdf, scenario.Devices.Edu.Bdf];
-        await dom0.UseAsync(Backend.Kernel);
+        await dom0.UseAsync(BackendKind.Kernel);
         var guest = await dom0.CreateGuestAsync("pv1", devices);
         Task<string> IdsAsync() => guest.RunAsync("cat /sys/bus/pci/devices/*/device 2> /dev/null || true");
         const string ByBoth = "0x10d3\n0x11e8\n";

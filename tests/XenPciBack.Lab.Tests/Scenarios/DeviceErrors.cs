@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
@@ -61,7 +61,7 @@ public partial class DeviceErrors(SharedMachines machines, ITestOutputHelper log
     private async Task Under_the_kernels_backend_the_guest_runs_on(XenMachine machine, QemuDevice[] devices)
     {
         var dom0 = machine.DomainZero;
-        await dom0.UseAsync(Backend.Kernel);
+        await dom0.UseAsync(BackendKind.Kernel);
         // The daemon sees to it that its guests' devices report their errors; under the kernel's backend that is the administrator's.
         foreach (var device in devices) await dom0.RunAsync($"setpci -s {device.Bdf} CAP_EXP+8.w=000f:000f");
         var guests = new GuestSet(dom0);

@@ -1,5 +1,5 @@
 using System.Globalization;
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;

@@ -21,7 +21,7 @@ public class DriverReload(SharedMachines machines, ITestOutputHelper log)
         await using var scenario = await machines.BeginAsync(Moment.Serving, Release.Parse(release));
         var dom0 = scenario.DomainZero;
         var card = scenario.Devices.Card;
-        var result = await DriverChurn.RunAsync(dom0, card, Backend.Daemon, Reloads, Guests, TextWriter.Null);
+        var result = await DriverChurn.RunAsync(dom0, card, BackendKind.Daemon, Reloads, Guests, TextWriter.Null);
         log.WriteLine(await dom0.DaemonLogAsync());
         Assert.Equal($"{Reloads} x MSI-X", result.LoadsInWords);
         Assert.Empty(result.LeakedByReloads);

@@ -21,14 +21,14 @@ public class EduMessage(SharedMachines machines, ITestOutputHelper log)
     public async Task Edu_raises_its_msi_in_the_guest(string release)
     {
         await using var scenario = await machines.BeginAsync(Moment.Assignable, Release.Parse(release));
-        var kernel = await RaiseAsync(scenario, Backend.Kernel);
+        var kernel = await RaiseAsync(scenario, BackendKind.Kernel);
         await scenario.GoToAsync(Moment.Serving);
-        var daemon = await RaiseAsync(scenario, Backend.Daemon);
+        var daemon = await RaiseAsync(scenario, BackendKind.Daemon);
         Assert.Equal("pending before 0, after 1", daemon);
         Assert.Equal(kernel, daemon);
     }
 
-    private async Task<string> RaiseAsync(SharedMachines.Scenario scenario, Backend backend)
+    private async Task<string> RaiseAsync(SharedMachines.Scenario scenario, BackendKind backend)
     {
         var (dom0, edu) = (scenario.DomainZero, scenario.Devices.Edu.Bdf);
         await dom0.UseAsync(backend);

@@ -1,4 +1,4 @@
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Lab.Compare;
 using XenPciBack.Lab.Images;
 using XenPciBack.Lab.Machine;
@@ -16,12 +16,12 @@ public class FirstLight(SharedMachines machines, ITestOutputHelper log)
     {
         await using var scenario = await machines.BeginAsync(Moment.Assignable, Release.Parse(release));
         QemuDevice[] devices = [scenario.Devices.Card, scenario.Devices.Edu];
-        Task<Snapshot> ObserveAsync(Backend backend) =>
+        Task<Snapshot> ObserveAsync(BackendKind backend) =>
             new Observation(scenario.DomainZero, devices, quick: true, TextWriter.Null).RunAsync(backend);
 
-        var kernel = await ObserveAsync(Backend.Kernel);
+        var kernel = await ObserveAsync(BackendKind.Kernel);
         await scenario.GoToAsync(Moment.Serving);
-        var daemon = await ObserveAsync(Backend.Daemon);
+        var daemon = await ObserveAsync(BackendKind.Daemon);
         var sections = new Comparison("kernel", kernel, "daemon", daemon).Sections();
         var report = new StringWriter();
         var differences = Report.Write(sections, report);

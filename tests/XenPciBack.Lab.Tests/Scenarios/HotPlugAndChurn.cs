@@ -20,7 +20,7 @@ public class HotPlugAndChurn(SharedMachines machines, ITestOutputHelper log)
     private const int WarmUp = 2;
 
     // In the short form the kernel's backend has no turn.
-    private static Backend[] Backends(string setting) => Environment.GetEnvironmentVariable(setting) is null ? [Backend.Daemon] : [Backend.Daemon, Backend.Kernel];
+    private static BackendKind[] Backends(string setting) => Environment.GetEnvironmentVariable(setting) is null ? [BackendKind.Daemon] : [BackendKind.Daemon, BackendKind.Kernel];
 
     private static int Setting(string name, int usual) => int.Parse(Environment.GetEnvironmentVariable(name) ?? $"{usual}", CultureInfo.InvariantCulture);
 
@@ -41,7 +41,7 @@ public class HotPlugAndChurn(SharedMachines machines, ITestOutputHelper log)
             var times = new ToolstackTimes();
             times.Add(await Cycles.HotPlugAsync(dom0, guest, card, plugs));
             log.WriteLine($"{backend}:\n{times}");
-            if (backend == Backend.Kernel) continue;
+            if (backend == BackendKind.Kernel) continue;
             await AssertNoStallAsync(dom0, times, "LAB_PLUGS");
             Assert.Equal(interrupts, await InterruptListing.ReadAsync(dom0));
             AssertNothingLeft(before, await HoldingsAsync(dom0, backend));
@@ -85,27 +85,27 @@ public class HotPlugAndChurn(SharedMachines machines, ITestOutputHelper log)
             times.Add(await Cycles.CreateAsync(dom0, names.Select(guest => guest.Name)));
             Holdings? before = null;
             // Each guest has its turn at each of the three ends. A third of that is enough to compare with.
-            for (var cycle = 0; cycle < (backend == Backend.Daemon ? cycles : (cycles + 2) / 3); cycle++)
+            for (var cycle = 0; cycle < (backend == BackendKind.Daemon ? cycles : (cycles + 2) / 3); cycle++)
             {
                 times.Add(await Cycles.EndAsync(dom0, names[cycle % 3].Name, names[(cycle + 1) % 3].Name, names[(cycle + 2) % 3].Name));
                 before ??= await HoldingsAsync(dom0, backend);
             }
             log.WriteLine($"{backend}:\n{times}");
-            if (backend == Backend.Daemon)
+            if (backend == BackendKind.Daemon)
             {
                 await AssertNoStallAsync(dom0, times, "LAB_CYCLES");
                 AssertNothingLeft(before, await HoldingsAsync(dom0, backend));
             }
             foreach (var (name, _) in names) await dom0.RunAsync($"xl destroy {name}");
             var left = await dom0.RunAsync("xenstore-list /local/domain/0/backend/pci 2> /dev/null || true");
-            if (backend == Backend.Daemon) Assert.Equal("", left);
+            if (backend == BackendKind.Daemon) Assert.Equal("", left);
             else log.WriteLine($"left in xenstore: {left.ReplaceLineEndings(" ")}");
         }
     }
 
-    private async Task<Holdings?> HoldingsAsync(DomainZero dom0, Backend backend)
+    private async Task<Holdings?> HoldingsAsync(DomainZero dom0, BackendKind backend)
     {
-        if (backend == Backend.Kernel) return null;
+        if (backend == BackendKind.Kernel) return null;
         var holdings = await Holdings.ReadAsync(dom0);
         log.WriteLine($"{holdings}");
         return holdings;

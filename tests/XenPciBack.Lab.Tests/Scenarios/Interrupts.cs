@@ -21,15 +21,15 @@ public partial class Interrupts(SharedMachines machines, ITestOutputHelper log)
         await using var scenario = await machines.BeginAsync(Moment.Assignable, Release.Parse(release));
         QemuDevice[] devices = [scenario.Devices.Card, scenario.Devices.LineCard, scenario.Devices.ScsiAdapter];
 
-        var kernel = await UseDriversAsync(scenario.DomainZero, devices, Backend.Kernel);
+        var kernel = await UseDriversAsync(scenario.DomainZero, devices, BackendKind.Kernel);
         await scenario.GoToAsync(Moment.Serving);
-        var daemon = await UseDriversAsync(scenario.DomainZero, devices, Backend.Daemon);
+        var daemon = await UseDriversAsync(scenario.DomainZero, devices, BackendKind.Daemon);
         log.WriteLine(daemon);
         Assert.Equal(kernel, daemon);
     }
 
     /// <returns>What the guest's kernel said of it, without times and addresses in its memory.</returns>
-    private async Task<string> UseDriversAsync(DomainZero dom0, QemuDevice[] devices, Backend backend)
+    private async Task<string> UseDriversAsync(DomainZero dom0, QemuDevice[] devices, BackendKind backend)
     {
         await dom0.UseAsync(backend);
         var guest = await dom0.CreateGuestAsync("pv1", [.. devices.Select(device => device.Bdf)]);

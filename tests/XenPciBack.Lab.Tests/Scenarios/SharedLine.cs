@@ -1,4 +1,4 @@
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 using XenPciBack.Lab.Machine;
 using Xunit.Abstractions;
 

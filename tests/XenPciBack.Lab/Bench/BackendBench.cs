@@ -64,14 +64,14 @@ internal sealed class BackendBench(XenMachine machine, string driver, int rounds
         // The kernel ignores the name of a source that it does not have.
         await _dom0.RunAsync($"echo {Clock} > {ClockSource} && grep -qx {Clock} {ClockSource}");
         await _dom0.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
-        await _dom0.UseAsync(Backend.Kernel);
+        await _dom0.UseAsync(BackendKind.Kernel);
         await using var first = await CreateGuestAsync("pv1", machine.Devices[1]);
-        if (!itself) await _dom0.UseAsync(Backend.Daemon);
+        if (!itself) await _dom0.UseAsync(BackendKind.Daemon);
         await using var second = await CreateGuestAsync("pv2", machine.Devices[2]);
-        var kernel = new Side("kernel", Backend.Kernel, first) { PauseDaemon = !itself };
+        var kernel = new Side("kernel", BackendKind.Kernel, first) { PauseDaemon = !itself };
         var ours = itself
-            ? new Side("kernel again", Backend.Kernel, second)
-            : new Side("daemon", Backend.Daemon, second);
+            ? new Side("kernel again", BackendKind.Kernel, second)
+            : new Side("daemon", BackendKind.Daemon, second);
         await _dom0.RunAsync(Guest.WriteConfiguration("pv3", [_card], new GuestOptions()));
 
         progress.WriteLine("to warm up:");
@@ -120,7 +120,7 @@ internal sealed class BackendBench(XenMachine machine, string driver, int rounds
     {
         await AttachAsync(side);
         for (var round = 0; round < ReadRounds; round++) await ReadAsync(side);
-        if (countSystemCalls && side.Backend == Backend.Daemon) await CountSystemCallsAsync(side);
+        if (countSystemCalls && side.Backend == BackendKind.Daemon) await CountSystemCallsAsync(side);
         await ReadUnderLoadAsync(side);
         await LoadDriverAsync(side);
         // Last: the rescan has the guest move the device's BARs, which the backend does not let it do, and no driver of
@@ -222,7 +222,7 @@ internal sealed class BackendBench(XenMachine machine, string driver, int rounds
     private static async Task<int> LostAsync(Side side) => int.Parse(
         await side.Guest.RunAsync("dmesg | grep -c 'pciback not responding' || true"), CultureInfo.InvariantCulture);
 
-    private async Task<IReadOnlyList<ThreadTime>> ThreadTimesAsync(Side side) => side.Backend == Backend.Kernel ? []
+    private async Task<IReadOnlyList<ThreadTime>> ThreadTimesAsync(Side side) => side.Backend == BackendKind.Kernel ? []
         // A thread that ends meanwhile is no failure.
         : ThreadTime.Parse(await _dom0.RunAsync("cat /proc/$(< /run/xenpciback.pid)/task/*/stat 2> /dev/null || true"));
 
@@ -235,13 +235,13 @@ internal sealed class BackendBench(XenMachine machine, string driver, int rounds
     private sealed record Quantity(string Name, string Unit);
 
     /// <summary>A backend, its guest, and what was measured there.</summary>
-    private sealed class Side(string name, Backend backend, Guest guest)
+    private sealed class Side(string name, BackendKind backend, Guest guest)
     {
         private readonly Dictionary<Quantity, List<double>> _values = [];
 
         public string Name => name;
 
-        public Backend Backend => backend;
+        public BackendKind Backend => backend;
 
         public Guest Guest => guest;
 

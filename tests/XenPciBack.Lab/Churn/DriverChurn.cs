@@ -16,7 +16,7 @@ internal sealed record ChurnResult(IReadOnlyList<string> Loads, IReadOnlyList<st
 internal static class DriverChurn
 {
     public static async Task<ChurnResult> RunAsync(
-        DomainZero dom0, QemuDevice card, Backend backend, int reloads, int guests, TextWriter progress)
+        DomainZero dom0, QemuDevice card, BackendKind backend, int reloads, int guests, TextWriter progress)
     {
         string[] devices = [card.Bdf];
         await dom0.UseAsync(backend);

@@ -27,11 +27,11 @@ internal static class ChurnCommand
             var (dom0, card) = (machine.DomainZero, machine.Devices[0]);
             await dom0.MakeAssignableAsync(card.Bdf);
             var (loads, lives) = (parsed.GetValue(reloads), parsed.GetValue(guests));
-            Task<ChurnResult> RunAsync(Backend backend) =>
+            Task<ChurnResult> RunAsync(BackendKind backend) =>
                 DriverChurn.RunAsync(dom0, card, backend, loads, lives, Console.Error);
-            var daemon = await RunAsync(Backend.Daemon);
+            var daemon = await RunAsync(BackendKind.Daemon);
             Write("daemon", daemon);
-            Write("kernel", await RunAsync(Backend.Kernel));
+            Write("kernel", await RunAsync(BackendKind.Kernel));
             return daemon.Loads.All(kind => kind == "MSI-X") && daemon.LeakedByReloads.Count + daemon.LeakedByGuests.Count == 0 ? 0 : 1;
         });
         return command;

@@ -33,7 +33,7 @@ internal static class CompareCommand
             LabOptions.Require(wanted);
 
             var mounts = new Dictionary<string, string>();
-            if (pair.Contains(Backend.Daemon)) mounts[DomainZero.DaemonDirectory] = await Published.DaemonAsync(Console.Error);
+            if (pair.Contains(BackendKind.Daemon)) mounts[DomainZero.DaemonDirectory] = await Published.DaemonAsync(Console.Error);
             await using var machine = await XenMachine.BootAsync(wanted, LabOptions.List(parsed.GetValue(devices)!),
                 new MachineOptions { Mounts = mounts, Progress = Console.Error });
             await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
@@ -44,10 +44,10 @@ internal static class CompareCommand
         return command;
     }
 
-    private static Backend[] ParseBackends(string text)
+    private static BackendKind[] ParseBackends(string text)
     {
         var names = LabOptions.List(text);
-        var backends = names.SelectMany(name => Enum.TryParse<Backend>(name, ignoreCase: true, out var backend) ? [backend] : Array.Empty<Backend>()).ToArray();
+        var backends = names.SelectMany(name => Enum.TryParse<BackendKind>(name, ignoreCase: true, out var backend) ? [backend] : Array.Empty<BackendKind>()).ToArray();
         return names.Length == 2 && backends.Length == 2 ? backends
             : throw new LabException($"--backends {text}: two of kernel and daemon, separated by a comma");
     }

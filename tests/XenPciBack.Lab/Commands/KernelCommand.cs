@@ -35,7 +35,7 @@ internal static class KernelCommand
             await using var machine = await XenMachine.BootAsync(wanted, LabOptions.List(parsed.GetValue(devices)!), new MachineOptions { Mounts = mounts, Progress = Console.Error });
             await machine.DomainZero.MakeAssignableAsync(machine.Devices.Select(device => device.Bdf));
             var consoles = new List<string[]>();
-            foreach (var backend in (Backend[])[Backend.Kernel, Backend.Daemon])
+            foreach (var backend in (BackendKind[])[BackendKind.Kernel, BackendKind.Daemon])
             {
                 var console = await RunAsync(machine, backend, $"{KernelDirectory}/{Path.GetFileName(kernel)}", parsed.GetValue(extra)!);
                 Console.WriteLine($"-- under the {backend}'s backend\n{console}");
@@ -49,7 +49,7 @@ internal static class KernelCommand
     }
 
     /// <returns>What the guest wrote to its console until it was gone.</returns>
-    private static async Task<string> RunAsync(XenMachine machine, Backend backend, string kernel, string extra)
+    private static async Task<string> RunAsync(XenMachine machine, BackendKind backend, string kernel, string extra)
     {
         var dom0 = machine.DomainZero;
         await dom0.UseAsync(backend);

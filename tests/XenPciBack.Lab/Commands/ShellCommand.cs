@@ -10,10 +10,10 @@ internal static class ShellCommand
     {
         var release = LabOptions.Release();
         var devices = LabOptions.Devices();
-        var backend = new Option<Backend>("--backend")
+        var backend = new Option<BackendKind>("--backend")
         {
             Description = "who serves the guests: the daemon, started for you, or the kernel",
-            DefaultValueFactory = _ => Backend.Daemon,
+            DefaultValueFactory = _ => BackendKind.Daemon,
         };
         var command = new Command("shell", """
             Be root in dom0. The devices are assignable, the backend is in place, /run/pv1.cfg is a guest that has
@@ -25,7 +25,7 @@ internal static class ShellCommand
             LabOptions.Require(wanted);
             var serving = parsed.GetValue(backend);
             var mounts = new Dictionary<string, string>();
-            if (serving == Backend.Daemon) mounts[DomainZero.DaemonDirectory] = await Published.DaemonAsync(Console.Error);
+            if (serving == BackendKind.Daemon) mounts[DomainZero.DaemonDirectory] = await Published.DaemonAsync(Console.Error);
             await using var machine = await XenMachine.BootAsync(wanted, LabOptions.List(parsed.GetValue(devices)!),
                 new MachineOptions { Mounts = mounts, Terminal = Terminal.Size, Progress = Console.Error });
 

@@ -6,7 +6,7 @@ namespace XenPciBack.Lab.Compare;
 internal static class BackendComparison
 {
     public static async Task<IReadOnlyList<Section>> RunAsync(
-        DomainZero dom0, IReadOnlyList<QemuDevice> devices, Backend first, Backend second, bool quick,
+        DomainZero dom0, IReadOnlyList<QemuDevice> devices, BackendKind first, BackendKind second, bool quick,
         TextWriter progress)
     {
         var observation = new Observation(dom0, devices, quick, progress);
@@ -15,5 +15,5 @@ internal static class BackendComparison
         return new Comparison(Name(first), one, first == second ? $"{Name(second)} again" : Name(second), two).Sections();
     }
 
-    private static string Name(Backend backend) => backend == Backend.Kernel ? "kernel" : "daemon";
+    private static string Name(BackendKind backend) => backend == BackendKind.Kernel ? "kernel" : "daemon";
 }

@@ -9,9 +9,9 @@ namespace XenPciBack.Lab.Compare;
 internal sealed partial class Observation(
     DomainZero dom0, IReadOnlyList<QemuDevice> given, bool quick, TextWriter progress)
 {
-    public async Task<Snapshot> RunAsync(Backend backend)
+    public async Task<Snapshot> RunAsync(BackendKind backend)
     {
-        progress.WriteLine($"creating a guest under the {(backend == Backend.Kernel ? "kernel" : "daemon")} backend");
+        progress.WriteLine($"creating a guest under the {(backend == BackendKind.Kernel ? "kernel" : "daemon")} backend");
         await dom0.UseAsync(backend);
         var before = await HostConfigsAsync();
         var guest = await dom0.CreateGuestAsync("pv1", [.. given.Select(device => device.Bdf)]);
@@ -37,8 +37,8 @@ internal sealed partial class Observation(
     }
 
     /// <summary>A comparison of the kernel's backend with itself must not pass for one with the daemon.</summary>
-    private Task<string> RequireServedByAsync(Backend backend, Guest guest) => dom0.RunAsync(
-        $"{(backend == Backend.Kernel ? "" : "! ")}readlink /sys/bus/xen-backend/devices/pci-{guest.DomainId}-0/driver");
+    private Task<string> RequireServedByAsync(BackendKind backend, Guest guest) => dom0.RunAsync(
+        $"{(backend == BackendKind.Kernel ? "" : "! ")}readlink /sys/bus/xen-backend/devices/pci-{guest.DomainId}-0/driver");
 
     private async Task<DeviceSnapshot> DeviceAsync(Guest guest, QemuDevice device, string guestBdf, byte[] hostConfigBefore)
     {

@@ -25,7 +25,7 @@ internal static class BackendFuzz
         var operations = FuzzSequence.Create(seed, count, before, mode.Permissive, VirtualAddress(device.Bdf, mode.Passthrough));
 
         progress.WriteLine($"{device.Model}, seed {seed}, {mode}: {operations.Count} requests under the kernel's backend");
-        await dom0.UseAsync(Backend.Kernel);
+        await dom0.UseAsync(BackendKind.Kernel);
         var kernel = await FuzzRun.CarryOutAsync(dom0, device, mode.Permissive, operations, closed: 6);
 
         await dom0.ReloadStubAsync(mode.Passthrough, device.Bdf);

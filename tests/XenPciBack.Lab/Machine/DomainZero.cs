@@ -1,4 +1,4 @@
-using XenPciBack.Actors;
+using XenPciBack.Backend;
 
 namespace XenPciBack.Lab.Machine;
 
@@ -147,10 +147,10 @@ public sealed class DomainZero
         """, TimeSpan.FromMinutes(10));
 
     /// <summary>Guests created from now on are served by this backend; the other one is told to let go.</summary>
-    public async Task UseAsync(Backend backend)
+    public async Task UseAsync(BackendKind backend)
     {
-        if (_daemonRuns && backend == Backend.Kernel) await StopDaemonAsync();
-        if (backend == Backend.Kernel) await UseKernelBackendAsync();
+        if (_daemonRuns && backend == BackendKind.Kernel) await StopDaemonAsync();
+        if (backend == BackendKind.Kernel) await UseKernelBackendAsync();
         else if (!_daemonRuns) await StartDaemonAsync();
     }
 

@@ -7,7 +7,7 @@ namespace XenPciBack.Lab.Machine;
 /// A line of the daemon's log that has an id: <c>00:20:01.123 ERR [guest-crashed] Guest 3 0000:03:00.0: text</c>.
 /// </summary>
 /// <param name="At">dom0's time of day.</param>
-/// <param name="Event">One of XenPciBack.Actors.LogEvents.</param>
+/// <param name="Event">One of XenPciBack.Backend.LogEvents.</param>
 /// <param name="Guest">The domain it is about, if it is about one.</param>
 /// <param name="Device">The device it is about, if it is about one.</param>
 /// <param name="Text">What it says, in words that may change.</param>
