@@ -2,6 +2,7 @@ using Akka.Actor;
 using Akka.Hosting;
 using XenPciBack.Backend.DataPlane;
 using XenPciBack.Backend.Errors;
+using XenPciBack.Backend.Guests;
 using XenPciBack.Backend.Status;
 using XenPciBack.Backend.Supervision;
 using XenPciBack.Host;
@@ -12,26 +13,35 @@ namespace XenPciBack.Backend;
 public static class BackendHosting
 {
     /// <summary>Starts the backend: one supervisor, which finds its guests by itself, and beside it <see cref="HostStatusKeeper"/>.</summary>
+    /// <param name="loops">Serve the guests. Disposed by the caller once the backend has stopped.</param>
     /// <param name="standsBy">Another daemon serves the guests: all is made ready that changes nothing, until <see cref="TakeOver"/>.</param>
     /// <param name="hostName">How this host is called; null: as it calls itself.</param>
     /// <param name="hasStandby">Whether another daemon stands by for this one; null where none can.</param>
     public static AkkaConfigurationBuilder AddPciBackend(
-        this AkkaConfigurationBuilder akka, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy = false, string? hostName = null, Func<bool>? hasStandby = null) => akka
-        .AddHocon(DataPlaneDispatcher.Configuration, HoconAddMode.Append)
+        this AkkaConfigurationBuilder akka, XenStoreClient client, XenHost host, EventLoops loops, Quarantine quarantine,
+        BackendSettings settings, bool standsBy = false, string? hostName = null, Func<bool>? hasStandby = null) => akka
         .WithActors((system, registry) =>
         {
             var meters = new BackendMeters(host.Clock) { HasStandby = hasStandby };
             system.RegisterOnTermination(meters.Dispose);
             registry.Register<HostStatusKeeper>(StartHostStatus(system, client, host, quarantine, meters, hostName));
-            registry.Register<PciBackend>(StartPciBackend(system, client, host, quarantine, settings, standsBy, meters: meters));
+            registry.Register<PciBackend>(
+                StartPciBackend(system, client, host, loops, quarantine, settings, standsBy, meters: meters));
         });
 
     /// <summary>The same without a host builder, for tests.</summary>
     /// <param name="name">Of its actor; a system may have several backends, each of a process of its own.</param>
     /// <param name="meters">What is counted; null: nobody will look.</param>
     public static IActorRef StartPciBackend(
-        this ActorSystem system, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, bool standsBy = false, string name = "pci-backend", BackendMeters? meters = null) =>
-        system.ActorOf(BackendSupervisor.Props(client, host, quarantine, settings, meters ?? new BackendMeters(host.Clock), standsBy), name);
+        this ActorSystem system, XenStoreClient client, XenHost host, EventLoops loops, Quarantine quarantine,
+        BackendSettings settings, bool standsBy = false, string name = "pci-backend", BackendMeters? meters = null)
+    {
+        var counted = meters ?? new BackendMeters(host.Clock);
+        loops.Serve(system);
+        return system.ActorOf(BackendSupervisor.Props(client, host, quarantine, settings, counted, standsBy,
+            (directory, lost, errors, standsBy) => GuestActor.Props(directory, client, host, loops.Enter(), quarantine, settings,
+                counted.Serve(directory.Guest), lost, errors, standsBy)), name);
+    }
 
     /// <summary>Before the backend that it tells of. What is counted can be read from now on.</summary>
     public static IActorRef StartHostStatus(

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using XenPciBack.Backend.DataPlane;
 using XenPciBack.Backend.Guests;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.SharedPage;
@@ -18,7 +19,10 @@ public sealed class GuestPageTests : IDisposable
     public GuestPageTests()
     {
         var (grant, port) = (_bare.Grants.Grant(Guest, _guestPage), _bare.Ports.Allocate(Guest).Number);
-        _page = GuestPage.Connect(_bare.Host, Guest, grant, port, () => { }, _bare.Clock);
+        var handle = _bare.Host.EventChannels.Open();
+        _page = GuestPage.Connect(
+            () => new BoundPort(handle, handle.Bind(Guest, port), onEvent: () => { }, onUnbound: _ => { }),
+            () => _bare.Host.Grants.Map(Guest, grant), _bare.Clock);
     }
 
     public void Dispose() => _bare.Dispose();

@@ -1,7 +1,6 @@
 using Akka.Actor;
 using Akka.TestKit;
 using Akka.TestKit.Xunit2;
-using XenPciBack.Backend.DataPlane;
 using XenPciBack.Backend.Devices;
 using XenPciBack.Backend.Errors;
 using XenPciBack.Protocol;
@@ -18,7 +17,7 @@ public sealed class RecoveryActorTests : TestKit
 
     private readonly TestProbe _guest, _device, _events;
 
-    public RecoveryActorTests() : base(DataPlaneDispatcher.Configuration)
+    public RecoveryActorTests() 
     {
         (_guest, _device, _events) = (CreateTestProbe(), CreateTestProbe(), CreateTestProbe());
         Sys.EventStream.Subscribe(_events, typeof(BackendEvents.DeviceRecovered));

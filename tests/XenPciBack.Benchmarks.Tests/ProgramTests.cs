@@ -29,6 +29,14 @@ public sealed class ProgramTests
     }
 
     [Fact]
+    public async Task Isolation_prints_a_ratio_with_and_without_a_loop_for_each_guest()
+    {
+        var (exitCode, output) = await RunAsync("isolation", "--quick");
+        Assert.True(exitCode == 0, output);
+        Assert.Equal(2, output.Split('\n').Count(line => line.StartsWith("p99 ratio ", StringComparison.Ordinal)));
+    }
+
+    [Fact]
     public async Task Each_pure_benchmark_runs()
     {
         var (exitCode, output) = await RunAsync("pure", "--quick");
@@ -47,6 +55,7 @@ public sealed class ProgramTests
     [InlineData]
     [InlineData("pure", "--help")]
     [InlineData("scale", "--help")]
+    [InlineData("isolation", "--help")]
     [InlineData("watched", "--help")]
     public async Task The_help_fits_in_80_columns(params string[] arguments)
     {

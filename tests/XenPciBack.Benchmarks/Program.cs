@@ -1,4 +1,5 @@
 using System.CommandLine;
+using XenPciBack.Benchmarks.Isolation;
 using XenPciBack.Benchmarks.Pure;
 using XenPciBack.Benchmarks.Scale;
 using XenPciBack.Benchmarks.Watched;
@@ -16,6 +17,7 @@ var root = new RootCommand("""
 {
     PureCommand.Create(),
     ScaleCommand.Create(),
+    IsolationCommand.Create(),
     WatchedCommand.Create(),
     monitor,
     Viewer.CreateCommand(),

@@ -15,12 +15,15 @@ namespace XenPciBack.Daemon.Tests;
 /// <summary>An operator lets the daemon go for good.</summary>
 public sealed class DrainTests : IAsyncLifetime
 {
-    private static readonly BackendSettings Settings = new(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromMilliseconds(200), StoreRetry: TimeSpan.FromMilliseconds(50));
+    private static readonly BackendSettings Settings = new(
+        DomainId.Zero, Loops: 64, Turn: TimeSpan.FromMilliseconds(2), GuestPatience: TimeSpan.FromSeconds(2),
+        HotPlugPatience: TimeSpan.FromMilliseconds(200), StoreRetry: TimeSpan.FromMilliseconds(50));
 
     private readonly TemporaryDirectory _directory = new();
-    private readonly ActorSystem _system = ActorSystem.Create("drain", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlaneDispatcher.Configuration));
+    private readonly ActorSystem _system = ActorSystem.Create("drain", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }"));
     private SimulatedXenHost _xen = null!;
     private XenHost _host = null!;
+    private EventLoops _loops = null!;
     private XenStoreClient _client = null!;
     private int? _next;
 
@@ -29,7 +32,8 @@ public sealed class DrainTests : IAsyncLifetime
         _xen = await DemoHost.StartAsync(Path.Combine(_directory.Path, "xenstored"));
         _host = _xen.OpenHost();
         _client = await XenStoreClient.ConnectAsync(_xen.XenStored.Endpoint);
-        _system.StartPciBackend(_client, _host, new Quarantine(_host.LastingRecords), Settings);
+        _loops = EventLoops.Of(_host, Settings);
+        _system.StartPciBackend(_client, _host, _loops, new Quarantine(_host.LastingRecords), Settings);
         foreach (var (name, devices) in DemoHost.Guests) await _xen.CreateGuestAsync(name, devices);
         foreach (var guest in _xen.Guests) await guest.Frontend.WaitUntilConnectedAsync(Eventually.Limit);
     }
@@ -37,6 +41,7 @@ public sealed class DrainTests : IAsyncLifetime
     public async Task DisposeAsync()
     {
         await _system.Terminate();
+        _loops.Dispose();
         await _client.DisposeAsync();
         _host.Dispose();
         await _xen.DisposeAsync();

@@ -19,7 +19,9 @@ public class SettingsReaderTests
     public void The_built_in_file_gives_every_default()
     {
         var settings = Read("");
-        Assert.Equal(new BackendSettings(DomainId.Zero, RequestsPerTurn: 16, GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromSeconds(8), StoreRetry: TimeSpan.FromSeconds(1))
+        Assert.Equal(new BackendSettings(
+            DomainId.Zero, Loops: 64, Turn: TimeSpan.FromMilliseconds(2), GuestPatience: TimeSpan.FromSeconds(2),
+            HotPlugPatience: TimeSpan.FromSeconds(8), StoreRetry: TimeSpan.FromSeconds(1))
         {
             Topologies = settings.Backend.Topologies, Devices = settings.Backend.Devices,
         }, settings.Backend);
@@ -36,7 +38,7 @@ public class SettingsReaderTests
     public void An_operators_file_overrides_key_by_key()
     {
         var settings = Read("xenpciback { backend-domain = 3, xenstore.socket = /run/x, log.level = debug }\nakka.scheduler.tick-duration = 50ms");
-        Assert.Equal((3, 16), (settings.Backend.Domain.Value, settings.Backend.RequestsPerTurn));
+        Assert.Equal((3, 64), (settings.Backend.Domain.Value, settings.Backend.Loops));
         Assert.Equal("/run/x", settings.XenStoreSocket);
         Assert.Equal(LogEventLevel.Debug, settings.LogLevel);
         Assert.Equal(TimeSpan.FromMilliseconds(50), settings.Akka.GetTimeSpan("akka.scheduler.tick-duration"));
@@ -98,7 +100,7 @@ public class SettingsReaderTests
     [InlineData("devices { \"0000:03:00.0\" { permissive = 2 } }", "my.conf: xenpciback.devices.\"0000:03:00.0\".permissive is '2'; expected on or off")]
     [InlineData("backend-domain = 32752", "my.conf: xenpciback.backend-domain is '32752'; expected a whole number from 0 to 32751")]
     [InlineData("backend-domain = -1", "my.conf: xenpciback.backend-domain is '-1'; expected a whole number from 0 to 32751")]
-    [InlineData("data-plane.requests-per-turn = 0", "my.conf: xenpciback.data-plane.requests-per-turn is '0'; expected a whole number from 1 to 1024")]
+    [InlineData("data-plane.loops = 0", "my.conf: xenpciback.data-plane.loops is '0'; expected a whole number from 1 to 4096")]
     [InlineData("data-plane.guest-patience = soon", "my.conf: xenpciback.data-plane.guest-patience is 'soon'; expected a duration with its unit, from 100 ms to 1 h")]
     [InlineData("data-plane.guest-patience = infinite", "my.conf: xenpciback.data-plane.guest-patience is 'infinite'; expected a duration with its unit, from 100 ms to 1 h")]
     [InlineData("hot-plug.patience = 0s", "my.conf: xenpciback.hot-plug.patience is '0s'; expected a duration with its unit, from 100 ms to 1 h")]

@@ -138,7 +138,22 @@ internal sealed class DeviceActor : ReceiveActor
     }
 
     public static Props Props(AssignedDevice device, DeviceMeter meter) =>
-        Akka.Actor.Props.Create(() => new DeviceActor(device, meter)).WithDispatcher(DataPlaneDispatcher.DispatcherId);
+        Akka.Actor.Props.Create(() => new DeviceActor(device, meter));
+
+    /// <summary>Whatever the actor is asked may end in an access, which lasts as long as the device likes.</summary>
+    protected override bool AroundReceive(Receive receive, object message)
+    {
+        var thread = LoopThread.Current;
+        thread?.BeginAccess();
+        try
+        {
+            return base.AroundReceive(receive, message);
+        }
+        finally
+        {
+            thread?.EndAccess();
+        }
+    }
 
     protected override void PreStart()
     {

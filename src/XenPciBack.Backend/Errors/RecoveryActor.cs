@@ -1,6 +1,5 @@
 using Akka.Actor;
 using Akka.Event;
-using XenPciBack.Backend.DataPlane;
 using XenPciBack.Backend.Devices;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
@@ -46,7 +45,7 @@ internal sealed class RecoveryActor : ReceiveActor
 
     /// <param name="error">What the device has met.</param>
     public static Props Props(AerMonitor.Act error, IActorRef deviceActor) =>
-        Akka.Actor.Props.Create(() => new RecoveryActor(error, deviceActor)).WithDispatcher(DataPlaneDispatcher.DispatcherId);
+        Akka.Actor.Props.Create(() => new RecoveryActor(error, deviceActor));
 
     private void Perform(RecoveryEffect effect)
     {

@@ -84,7 +84,7 @@ internal sealed partial class GuestActor
         _opening.RemoveAll(opening => opening.IsFaulted || (opening.IsCompletedSuccessfully && opening.Result == device));
         var bdf = device.Bdf;
         var meter = _meter.Give(device);
-        _devices[bdf] = meter.Actor = Context.ActorOf(DeviceActor.Props(device, meter), bdf.ToString());
+        _devices[bdf] = meter.Actor = Context.ActorOf(DeviceActor.Props(device, meter).WithDispatcher(_loop.Dispatcher.Id), bdf.ToString());
         if (!_standsBy) _devices[bdf].Tell(DeviceActor.Begin.Instance);
         OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
         if (!_standsBy && _connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
@@ -105,12 +105,13 @@ internal sealed partial class GuestActor
         try
         {
             var self = Self;
-            _page = GuestPage.Connect(_host, _directory.Guest, connect.Page, connect.Port,
-                () =>
-                {
-                    _meter.Arrived();
-                    self.Tell(PortEvent.Instance, ActorRefs.NoSender);
-                }, _host.Clock);
+            void OnEvent()
+            {
+                _meter.Arrived();
+                self.Tell(PortEvent.Instance, ActorRefs.NoSender);
+            }
+            _page = GuestPage.Connect(
+                () => _loop.Bind(_directory.Guest, connect.Port, OnEvent), () => _host.Grants.Map(_directory.Guest, connect.Page), _host.Clock);
         }
         catch (HostCallException e)
         {

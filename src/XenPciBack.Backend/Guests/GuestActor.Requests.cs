@@ -12,7 +12,7 @@ internal sealed partial class GuestActor
 {
     private GuestPage? _page;
     private bool _disconnecting;
-    private int _servedInTurn;
+    private long _turnBegan;
 
     // What the guest was said to break the protocol by. What it publishes can be quoted there, so that there is no end to it.
     private const int MostAccusations = 10;
@@ -26,13 +26,13 @@ internal sealed partial class GuestActor
         if (_page is null || _disconnecting) return;
         _meter.Dispatched();
         if (_page.TakeAerVerdict() is { } verdict) OnVerdict(new RecoveryInput.Answered(verdict));
-        _servedInTurn = 0;
+        _turnBegan = Environment.TickCount64;
         ServeOrUnmask(_page);
     }
 
     private void ServeOrUnmask(GuestPage page)
     {
-        while (_servedInTurn++ < _settings.RequestsPerTurn && page.TakeRequest() is { } request)
+        while (!_loop.IsTurnOver(_turnBegan) && page.TakeRequest() is { } request)
         {
             if (_connection.Slots.Find(request.Segment, request.Bus, request.DevFn) is { } bdf && _devices.TryGetValue(bdf, out var device))
             {

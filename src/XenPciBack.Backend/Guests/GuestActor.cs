@@ -20,13 +20,14 @@ namespace XenPciBack.Backend.Guests;
 /// Serves one guest: owns its page, its event channel and one <see cref="DeviceActor"/> for each of its devices.
 /// <para>Control: a change in xenstore, both directories read, <see cref="GuestConnection.Step"/>, its effects performed one after
 /// the other, read again until nothing is left to do.</para>
-/// <para>Data: an event, the request copied out of the page, the device's answer, published; at most
-/// <see cref="BackendSettings.RequestsPerTurn"/> in a row.</para>
+/// <para>Data: an event, the request copied out of the page, the device's answer, published, as long as there is another request and the
+/// guest's turn lasts.</para>
 /// </summary>
 internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 {
     private readonly BackendDirectory _directory;
     private readonly XenHost _host;
+    private readonly EventLoop _loop;
     private readonly Quarantine _quarantine;
     private readonly BackendSettings _settings;
     private readonly ConnectionStore _store;
@@ -51,9 +52,10 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     // Mini-OS has seen by then that the backend has closed, and goes on; Linux's frontend finds it open when a driver is bound again.
     internal static readonly TimeSpan ReopeningPause = TimeSpan.FromSeconds(1);
 
-    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy)
+    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy)
     {
-        (_directory, _host, _quarantine, _settings, _meter, _lost, _standsBy) = (directory, host, quarantine, settings, meter, lost, standsBy);
+        (_directory, _host, _loop, _quarantine, _settings, _meter, _lost, _standsBy) =
+            (directory, host, loop, quarantine, settings, meter, lost, standsBy);
         _meter.ServedBy(Context);
         foreach (var error in errors) _early[error.Device] = error;
         _connection = new GuestConnection(directory.Guest, settings.Topologies);
@@ -95,13 +97,15 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     public ITimerScheduler Timers { get; set; } = null!;
 
+    /// <param name="loop">Serves the guest; the actor leaves it at its end.</param>
     /// <param name="meter">What an actor before this one has counted for the same guest is in it.</param>
     /// <param name="lost">The device for which the guest has been crashed; null for a guest that runs.</param>
     /// <param name="errors">What an actor before this one was told of the guest's devices and has not seen through.</param>
     /// <param name="standsBy">Another daemon serves the guest, until <see cref="TakeOver"/>.</param>
     public static Props Props(
-        BackendDirectory directory, XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy) =>
-        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, quarantine, settings, meter, lost, errors, standsBy)).WithDispatcher(DataPlaneDispatcher.DispatcherId);
+        BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy) =>
+        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, loop, quarantine, settings, meter, lost, errors, standsBy))
+            .WithDispatcher(loop.Dispatcher.Id);
 
     protected override void PreStart() => OnChanged();
 
@@ -114,6 +118,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
             opening.ContinueWith(opened => opened.Result.Close(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
         _page?.Unbind();
         _page?.Unmap();
+        _loop.Leave();
         _ = _store.DisposeAsync().AsTask();
     }
 

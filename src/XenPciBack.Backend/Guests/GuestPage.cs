@@ -1,3 +1,4 @@
+using XenPciBack.Backend.DataPlane;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
@@ -12,26 +13,26 @@ namespace XenPciBack.Backend.Guests;
 internal sealed class GuestPage
 {
     private readonly IGrantMapping _mapping;
-    private readonly IEventChannel _channel;
+    private readonly BoundPort _port;
     private readonly TimeProvider _time;
     private PciRequest? _inHand;
     private long _takenAt;
     private bool _aerAsked;
 
-    private GuestPage(IGrantMapping mapping, IEventChannel channel, TimeProvider time) => (_mapping, _channel, _time) = (mapping, channel, time);
+    private GuestPage(IGrantMapping mapping, BoundPort port, TimeProvider time) => (_mapping, _port, _time) = (mapping, port, time);
 
     /// <summary>Binds the port, which the hypervisor allows one process at a time, and only then maps the page.</summary>
     /// <exception cref="HostCallException">Either is refused.</exception>
-    public static GuestPage Connect(XenHost host, DomainId guest, GrantReference reference, RemotePort port, Action onEvent, TimeProvider time)
+    public static GuestPage Connect(Func<BoundPort> bind, Func<IGrantMapping> map, TimeProvider time)
     {
-        var channel = host.EventChannels.Bind(guest, port, onEvent);
+        var port = bind();
         try
         {
-            return new GuestPage(host.Grants.Map(guest, reference), channel, time);
+            return new GuestPage(map(), port, time);
         }
         catch
         {
-            channel.Dispose();
+            port.Dispose();
             throw;
         }
     }
@@ -64,7 +65,7 @@ internal sealed class GuestPage
         var late = _time.GetElapsedTime(_takenAt) >= patience;
         if (late && !page.StillHolds(request)) return false;
         page.Complete(answer);
-        _channel.Notify();
+        _port.Notify();
         return true;
     }
 
@@ -76,7 +77,7 @@ internal sealed class GuestPage
     {
         new SharedPageView(_mapping.Page).PostAer(step, channel, device);
         _aerAsked = true;
-        _channel.Notify();
+        _port.Notify();
     }
 
     /// <returns>The verdict, once; null while there is none.</returns>
@@ -95,12 +96,12 @@ internal sealed class GuestPage
     }
 
     /// <summary>Lets the guest look at the page again.</summary>
-    public void Notify() => _channel.Notify();
+    public void Notify() => _port.Notify();
 
-    public void Unmask() => _channel.Unmask();
+    public void Unmask() => _port.Unmask();
 
     /// <summary>No event arrives and no notification leaves any more. The page stays mapped for the request in hand.</summary>
-    public void Unbind() => _channel.Dispose();
+    public void Unbind() => _port.Dispose();
 
     /// <summary>Finishes the request in hand after <see cref="Unbind"/>, without a notification.</summary>
     public void Finish(in PciAnswer answer)

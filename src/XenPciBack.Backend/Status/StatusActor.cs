@@ -148,11 +148,6 @@ internal sealed class StatusActor : ReceiveActor, IWithTimers
     {
         if (_meters.Find(get.Domain) is not { } guest) Sender.Tell(new NoConfigView($"guest {get.Domain} is not served here"));
         else if (guest.Find(get.Device) is not { } device) Sender.Tell(new NoConfigView($"guest {get.Domain} has no device {get.Device}"));
-        else
-        {
-            // Whoever tells an actor of the data plane something does its work, and waits where the device makes it wait.
-            var (actor, sender) = (device.Actor, Sender);
-            Task.Run(() => actor.Tell(get, sender));
-        }
+        else device.Actor.Forward(get);
     }
 }

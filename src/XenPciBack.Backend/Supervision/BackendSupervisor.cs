@@ -64,11 +64,10 @@ internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
 
     public BackendSupervisor(
         XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters,
-        bool standsBy, GuestProps? guestProps)
+        bool standsBy, GuestProps guestProps)
     {
-        (_client, _host, _quarantine, _settings, _meters, _standsBy) = (client, host, quarantine, settings, meters, standsBy);
-        _guestProps = guestProps ?? ((directory, lost, errors, standsBy) => GuestActor.Props(
-            directory, client, host, quarantine, settings, meters.Serve(directory.Guest), lost, errors, standsBy));
+        (_client, _host, _quarantine, _settings, _meters, _standsBy, _guestProps) =
+            (client, host, quarantine, settings, meters, standsBy, guestProps);
         var self = Self;
         _directories = new ConnectionDirectories(client, settings.Domain,
             onChange: () => self.Tell(Changed.Instance, ActorRefs.NoSender),
@@ -107,10 +106,9 @@ internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
 
     public ITimerScheduler Timers { get; set; } = null!;
 
-    /// <param name="guestProps">null: of <see cref="GuestActor"/>. Tests put an actor of their own in its place.</param>
     public static Props Props(
         XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters,
-        bool standsBy, GuestProps? guestProps = null) => Akka.Actor.Props.Create(
+        bool standsBy, GuestProps guestProps) => Akka.Actor.Props.Create(
             () => new BackendSupervisor(client, host, quarantine, settings, meters, standsBy, guestProps));
 
     protected override void PreStart() => OnChanged();

@@ -64,8 +64,9 @@ internal static class Rehearsal
     {
         using var host = xen.OpenHost();
         await using var client = await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint, stop);
-        using var system = ActorSystem.Create("rehearsal", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }").WithFallback(DataPlaneDispatcher.Configuration));
-        var backend = system.StartPciBackend(client, host, new Quarantine(host.LastingRecords), settings);
+        using var system = ActorSystem.Create("rehearsal", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }"));
+        using var loops = EventLoops.Of(host, settings);
+        var backend = system.StartPciBackend(client, host, loops, new Quarantine(host.LastingRecords), settings);
         await scene();
         await backend.GracefulStop(Patience);
         await system.Terminate();

@@ -5,6 +5,7 @@ using Akka.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Serilog;
 using XenPciBack.Backend;
+using XenPciBack.Backend.DataPlane;
 using XenPciBack.Daemon.Composition;
 using XenPciBack.Daemon.Configuration;
 using XenPciBack.Daemon.Control;
@@ -53,7 +54,8 @@ internal static class RunCommand
         var supervisor = await backend.Services.GetRequiredService<IRequiredActor<PciBackend>>().GetAsync(CancellationToken.None);
         using var unwatched = CancellationTokenSource.CreateLinkedTokenSource(stop);
         Exposure? exposure = null;
-        var watched = service.WatchAsync(() => Task.WhenAll(host.EventChannels.ComeRoundAsync(), supervisor.Ask<ActorIdentity>(new Identify(null))), unwatched.Token);
+        var loops = backend.Services.GetRequiredService<EventLoops>();
+        var watched = service.WatchAsync(() => Task.WhenAll(loops.RoundTripAsync(), supervisor.Ask<ActorIdentity>(new Identify(null))), unwatched.Token);
         try
         {
             var standsBy = serving is null;

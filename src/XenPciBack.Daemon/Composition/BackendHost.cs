@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using Serilog;
 using Serilog.Events;
 using XenPciBack.Backend;
+using XenPciBack.Backend.DataPlane;
 using XenPciBack.Backend.Errors;
 using XenPciBack.Backend.Status;
 using XenPciBack.Daemon.Configuration;
@@ -28,14 +29,16 @@ internal static class BackendHost
         var builder = Microsoft.Extensions.Hosting.Host.CreateEmptyApplicationBuilder(null);
         builder.Logging.ClearProviders();
         builder.Services.AddSingleton<IHostLifetime, CommandLifetime>();
-        builder.Services.AddAkka("xenpciback", akka => akka
+        builder.Services.AddSingleton(_ => EventLoops.Of(host, settings.Backend));
+        builder.Services.AddAkka("xenpciback", (akka, services) => akka
             .ConfigureLoggers(loggers =>
             {
                 loggers.LogLevel = settings.LogLevel < LogEventLevel.Information ? Akka.Event.LogLevel.DebugLevel : Akka.Event.LogLevel.InfoLevel;
                 loggers.ClearLoggers();
                 loggers.AddLogger<SerilogAkkaLogger>();
             })
-            .AddPciBackend(client, host, quarantine, settings.Backend, standsBy: turn is not null, hostName: settings.Fleet.Name, hasStandby: handover is null ? null : () => handover.Next is not null)
+            .AddPciBackend(client, host, services.GetRequiredService<EventLoops>(), quarantine, settings.Backend,
+                standsBy: turn is not null, hostName: settings.Fleet.Name, hasStandby: handover is null ? null : () => handover.Next is not null)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
         builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, drain, turn ?? Task.CompletedTask, services.GetRequiredService<IRequiredActor<PciBackend>>(),
             services.GetRequiredService<IRequiredActor<HostStatusKeeper>>()));

@@ -74,7 +74,8 @@ internal sealed partial class SettingsReader
     {
         var backend = new BackendSettings(
             Domain: new DomainId(Number("backend-domain", 0, DomainId.FirstReserved - 1)),
-            RequestsPerTurn: Number("data-plane.requests-per-turn", 1, 1024),
+            Loops: Number("data-plane.loops", 1, 4096),
+            Turn: Duration("data-plane.turn", TimeSpan.FromMilliseconds(1), TimeSpan.FromMilliseconds(100)),
             GuestPatience: Duration("data-plane.guest-patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
             HotPlugPatience: Duration("hot-plug.patience", TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1)),
             StoreRetry: Duration("xenstore.retry-pause", TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(10)))

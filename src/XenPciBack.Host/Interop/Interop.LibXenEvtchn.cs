@@ -29,8 +29,46 @@ internal static partial class Interop
                 : new LocalPort((uint)port);
         }
 
-        /// <summary>Takes the next pending port, which the kernel has masked. Blocks if there is none.</summary>
-        internal static LocalPort Pending(Handle handle) => new((uint)Checked(nameof(xenevtchn_pending), "/dev/xen/evtchn", xenevtchn_pending(handle)));
+        /// <summary>A channel of which this domain has both ends: an event sent from the first port is read from the second.</summary>
+        internal static (LocalPort From, LocalPort To) BindToThisDomain(Handle handle)
+        {
+            const uint self = 0x7FF0; // DOMID_SELF, xen.h
+            var from = xenevtchn_bind_unbound_port(handle, self);
+            if (from < 0) throw new HostCallException(nameof(xenevtchn_bind_unbound_port), "this domain", Marshal.GetLastPInvokeError());
+            var to = xenevtchn_bind_interdomain(handle, self, (uint)from);
+            return to < 0
+                ? throw new HostCallException(nameof(xenevtchn_bind_interdomain), $"port {from} of this domain", Marshal.GetLastPInvokeError())
+                : (new LocalPort((uint)from), new LocalPort((uint)to));
+        }
+
+        /// <summary>
+        /// Reads as many pending ports as fit, 4 bytes each, and masks them. Blocks if there is none. The library reads one at a time.
+        /// </summary>
+        /// <returns>Bytes read, or the negated errno: -EFBIG once the ring has overflowed.</returns>
+        internal static int Read(Handle handle, int descriptor, Span<byte> ports)
+        {
+            var isHeld = false;
+            try
+            {
+                // Nobody closes the descriptor while it is being read.
+                handle.DangerousAddRef(ref isHeld);
+                int read;
+                do read = Libc.Read(descriptor, ports);
+                while (read == -Errnos.EINTR);
+                return read;
+            }
+            finally
+            {
+                if (isHeld) handle.DangerousRelease();
+            }
+        }
+
+        /// <summary>Empties the ring after an overflow, which the library has no call for (uapi/xen/evtchn.h, IOCTL_EVTCHN_RESET).</summary>
+        internal static void Reset(Handle handle)
+        {
+            const nuint reset = ('E' << 8) | 5; // _IOC(_IOC_NONE, 'E', 5, 0)
+            Checked("IOCTL_EVTCHN_RESET", "/dev/xen/evtchn", Libc.IoControl(Descriptor(handle), reset));
+        }
 
         internal static void Unmask(Handle handle, LocalPort port) => CheckedPort(nameof(xenevtchn_unmask), port, xenevtchn_unmask(handle, port.Value));
 
@@ -64,7 +102,7 @@ internal static partial class Interop
         private static partial int xenevtchn_bind_interdomain(Handle handle, uint domid, uint remotePort);
 
         [LibraryImport(Libraries.XenEvtchn, SetLastError = true)]
-        private static partial int xenevtchn_pending(Handle handle);
+        private static partial int xenevtchn_bind_unbound_port(Handle handle, uint domid);
 
         [LibraryImport(Libraries.XenEvtchn, SetLastError = true)]
         private static partial int xenevtchn_unmask(Handle handle, uint port);

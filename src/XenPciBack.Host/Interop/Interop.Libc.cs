@@ -61,18 +61,6 @@ internal static partial class Interop
             _ = write(wakeup, &one, sizeof(ulong));
         }
 
-        /// <summary>After a wake-up: not readable any more, until the next one.</summary>
-        internal static void Sleep(SafeFileHandle wakeup) => Read(wakeup, stackalloc byte[sizeof(ulong)]);
-
-        /// <summary>Blocks until <paramref name="file"/> is readable.</summary>
-        /// <returns>false if <paramref name="wakeup"/> became readable instead, or too.</returns>
-        internal static bool WaitReadable(int file, SafeFileHandle wakeup)
-        {
-            Span<bool> readable = stackalloc bool[2];
-            WaitReadable([file, (int)wakeup.DangerousGetHandle()], readable, milliseconds: -1);
-            return !readable[1];
-        }
-
         /// <summary>Blocks until one of the files is readable, at its end or broken, or the time is over; a negative one is left out.</summary>
         /// <param name="readable">Set for each file.</param>
         /// <param name="milliseconds">-1: for ever.</param>
@@ -125,6 +113,17 @@ internal static partial class Interop
             fixed (byte* buffer = bytes)
                 return Result(read(file, buffer, (nuint)bytes.Length));
         }
+
+        /// <summary>The same for a descriptor that somebody else owns, and keeps open meanwhile.</summary>
+        internal static int Read(int descriptor, Span<byte> bytes)
+        {
+            fixed (byte* buffer = bytes)
+                return Result(read(descriptor, buffer, (nuint)bytes.Length));
+        }
+
+        /// <summary>Asks a device for something that needs no argument (ioctl(2)).</summary>
+        /// <returns>-1 if it refuses.</returns>
+        internal static int IoControl(int device, nuint request) => ioctl(device, request, 0);
 
         /// <summary>Locks a file for this process alone, and waits for that.</summary>
         /// <exception cref="HostCallException">It cannot be locked.</exception>
@@ -191,6 +190,9 @@ internal static partial class Interop
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial nint read(SafeFileHandle fd, void* buffer, nuint count);
 
+        [LibraryImport(Libraries.Libc, SetLastError = true)]
+        private static partial nint read(int fd, void* buffer, nuint count);
+
         [LibraryImport(Libraries.Libc, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
         private static partial int open(string path, int flags, uint mode = 0);
 
@@ -202,6 +204,9 @@ internal static partial class Interop
 
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial int flock(SafeFileHandle fd, int operation);
+
+        [LibraryImport(Libraries.Libc, SetLastError = true)]
+        private static partial int ioctl(int fd, nuint request, nint argument);
 
         [LibraryImport(Libraries.Libc, SetLastError = true)]
         private static partial int eventfd(uint initial, int flags);

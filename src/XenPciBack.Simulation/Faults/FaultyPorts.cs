@@ -37,42 +37,77 @@ internal static class FaultyPorts
 
     private sealed class EventChannels(IEventChannels channels, DaemonProcess process) : IEventChannels
     {
-        public IEventChannel Bind(DomainId domain, RemotePort remotePort, Action onEvent)
+        public IEventHandle Open()
         {
-            if (process.Meet(FaultPoint.PortBind, domain) is not 0 and var errno) throw new HostCallException("xenevtchn_bind_interdomain", $"port {remotePort} of domain {domain}", errno);
-            void OnEvent()
-            {
-                if (process.Meet(FaultPoint.Event, domain) == 0) onEvent();
-            }
-            using (process.Alive())
-                return new EventChannel(channels.Bind(domain, remotePort, OnEvent), domain, process);
+            using (process.Alive()) return new EventHandle(channels.Open(), process);
         }
 
-        public Task ComeRoundAsync() => channels.ComeRoundAsync();
+        public void PreferThisThread() => channels.PreferThisThread();
 
         public void Dispose() => channels.Dispose();
     }
 
-    private sealed class EventChannel(IEventChannel channel, DomainId guest, DaemonProcess process) : IEventChannel
+    private sealed class EventHandle(IEventHandle handle, DaemonProcess process) : IEventHandle
     {
-        public LocalPort Port => channel.Port;
+        // Of one thread, as the handle is.
+        private readonly Dictionary<LocalPort, DomainId> _guests = [];
 
-        public void Notify()
+        public LocalPort Bind(DomainId domain, RemotePort remotePort)
         {
+            if (process.Meet(FaultPoint.PortBind, domain) is not 0 and var errno) throw new HostCallException("xenevtchn_bind_interdomain", $"port {remotePort} of domain {domain}", errno);
+            using (process.Alive())
+            {
+                var port = handle.Bind(domain, remotePort);
+                _guests[port] = domain;
+                return port;
+            }
+        }
+
+        public void Unbind(LocalPort port)
+        {
+            _guests.Remove(port);
+            handle.Unbind(port);
+        }
+
+        public void Notify(LocalPort port)
+        {
+            var guest = _guests[port];
             var errno = process.Meet(FaultPoint.Notify, guest);
             if (errno == FaultPoints.Lost) return;
-            if (errno != 0) throw new HostCallException("xenevtchn_notify", $"local port {Port}", errno);
-            using (process.Alive()) channel.Notify();
+            if (errno != 0) throw new HostCallException("xenevtchn_notify", $"local port {port}", errno);
+            using (process.Alive()) handle.Notify(port);
             process.Meet(FaultPoint.Notified, guest);
         }
 
-        public void Unmask()
+        public void Unmask(LocalPort port)
         {
-            if (process.Meet(FaultPoint.Unmask, guest) is not 0 and var errno) throw new HostCallException("xenevtchn_unmask", $"local port {Port}", errno);
-            using (process.Alive()) channel.Unmask();
+            if (process.Meet(FaultPoint.Unmask, _guests[port]) is not 0 and var errno) throw new HostCallException("xenevtchn_unmask", $"local port {port}", errno);
+            using (process.Alive()) handle.Unmask(port);
         }
 
-        public void Dispose() => channel.Dispose();
+        public int Read(Span<LocalPort> ports, bool wait)
+        {
+            var read = handle.Read(ports, wait);
+            if (read <= 0) return read;
+            var kept = 0;
+            try
+            {
+                foreach (var port in ports[..read])
+                    if (!_guests.TryGetValue(port, out var guest) || process.Meet(FaultPoint.Event, guest) == 0)
+                        ports[kept++] = port;
+            }
+            catch (ProcessKilledException)
+            {
+                throw new ObjectDisposedException(nameof(EventHandle));
+            }
+            return kept;
+        }
+
+        public void Reset() => handle.Reset();
+
+        public void Wake() => handle.Wake();
+
+        public void Dispose() => handle.Dispose();
     }
 
     private sealed class Hypervisor(IHypervisor hypervisor, DaemonProcess process) : IHypervisor

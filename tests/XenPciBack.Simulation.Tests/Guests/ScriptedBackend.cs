@@ -18,7 +18,8 @@ internal sealed class ScriptedBackend(SimulatedXenHost machine, DomainId guest) 
     private readonly SortedDictionary<uint, IPciFunction> _byDevFn = [];
     private XenStoreClient _store = null!;
     private IGrantMapping? _page;
-    private IEventChannel? _channel;
+    private IEventHandle? _handle;
+    private Thread? _reader;
 
     public XenStorePath Directory { get; } = SimulatedToolstack.BackendOf(guest);
 
@@ -50,9 +51,10 @@ internal sealed class ScriptedBackend(SimulatedXenHost machine, DomainId guest) 
         var frontend = SimulatedToolstack.FrontendOf(guest);
         await WaitForAsync(frontend / "state", "3");
         _page = _host.Grants.Map(guest, new GrantReference(uint.Parse((await _store.ReadAsync(frontend / "pci-op-ref"))!)));
-        _channel = _host.EventChannels.Bind(guest, new RemotePort(uint.Parse((await _store.ReadAsync(frontend / "event-channel"))!)), Serve);
-        // Bind may run Serve before _channel is there to unmask.
-        _channel.Unmask();
+        _handle = _host.EventChannels.Open();
+        var port = _handle.Bind(guest, new RemotePort(uint.Parse((await _store.ReadAsync(frontend / "event-channel"))!)));
+        _reader = new Thread(() => Serve(_handle, port)) { IsBackground = true };
+        _reader.Start();
         await WriteAsync("state", "4");
     }
 
@@ -63,18 +65,30 @@ internal sealed class ScriptedBackend(SimulatedXenHost machine, DomainId guest) 
     {
         foreach (var function in _byDevFn.Values) function.Dispose();
         _host.Dispose();
+        _reader?.Join();
         await _store.DisposeAsync();
     }
 
-    private void Serve()
+    private void Serve(IEventHandle handle, LocalPort port)
     {
-        var page = new SharedPageView(_page!.Page);
-        while (page.HasRequest)
+        var events = new LocalPort[1];
+        try
         {
-            page.Complete(Answer(page.CopyRequest()));
-            _channel?.Notify();
+            while (handle.Read(events, wait: true) >= 0)
+            {
+                var page = new SharedPageView(_page!.Page);
+                while (page.HasRequest)
+                {
+                    page.Complete(Answer(page.CopyRequest()));
+                    handle.Notify(port);
+                }
+                handle.Unmask(port);
+            }
         }
-        _channel?.Unmask();
+        catch (ObjectDisposedException)
+        {
+            // The end of the process.
+        }
     }
 
     private PciAnswer Answer(PciRequest request)

@@ -139,13 +139,14 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
         var guest = await CreateAsync([Nic], options);
         using var host = _machine.OpenHost();
         var page = host.Grants.Map(guest.Id, new GrantReference(8));
-        var channel = host.EventChannels.Bind(guest.Id, guest.Frontend.Port.Number, () => { });
+        using var handle = host.EventChannels.Open();
+        var port = handle.Bind(guest.Id, guest.Frontend.Port.Number);
 
         var request = guest.Frontend.ReadConfigAsync(0, 0, 0, 0, 4);
         await clock.TimerStarted.WaitAsync(Eventually.Patience);
         clock.Advance(TimeSpan.FromSeconds(seconds));
         new SharedPageView(page.Page).Complete(new PciAnswer(PciOpError.Success, 42));
-        channel.Notify();
+        handle.Notify(port);
 
         Assert.Equal(timedOut, (await request).TimedOut);
     }
@@ -233,7 +234,8 @@ public sealed class SimulatedFrontendTests : IAsyncLifetime
         Assert.Equal(Held.Nothing, _machine.HeldByDom0);
         using var host = _machine.OpenHost();
         Assert.Throws<Host.HostCallException>(() => host.Grants.Map(guest.Id, new GrantReference(8)));
-        Assert.Throws<Host.HostCallException>(() => host.EventChannels.Bind(guest.Id, guest.Frontend.Port.Number, () => { }));
+        using var handle = host.EventChannels.Open();
+        Assert.Throws<Host.HostCallException>(() => handle.Bind(guest.Id, guest.Frontend.Port.Number));
     }
 
     private Task<(SimulatedGuest Guest, ScriptedBackend Backend)> ConnectAsync(string device) => ConnectAsync([(device, 0)]);
