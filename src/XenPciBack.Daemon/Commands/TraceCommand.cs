@@ -29,7 +29,8 @@ internal static class TraceCommand
             await foreach (var (line, answer) in ControlClient.AskAsync(path, new ControlRequest(Trace: subject), stop))
             {
                 if (answer.Error is { } error) return ExitCode.Refuse(error, ExitCode.Failure);
-                recording?.WriteLine(line);
+                if (answer.IsTracing is true) Console.Error.WriteLine("Tracing; Ctrl-C ends it.");
+                else recording?.WriteLine(line);
                 if (answer.Operation is { } operation) Console.WriteLine(operation.ToText());
             }
             return ExitCode.Refuse("the daemon has ended", ExitCode.Unavailable);

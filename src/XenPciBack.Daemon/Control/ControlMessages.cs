@@ -31,6 +31,7 @@ internal sealed record DeviceOfGuest(string Guest, HostBdf Device);
 
 /// <summary>One line of the daemon's answer, and of a recording; exactly one of these is there.</summary>
 /// <param name="Error">Why there will be nothing: the connection ends.</param>
+/// <param name="IsTracing">True once every operation from now on will be told.</param>
 /// <param name="Device">A device, before the first operation of it.</param>
 /// <param name="Quarantined">What is in quarantine, after the request.</param>
 /// <param name="Injected">The fault that was asked for, and whom it concerns.</param>
@@ -39,7 +40,8 @@ internal sealed record DeviceOfGuest(string Guest, HostBdf Device);
 /// <param name="Status">Of the host, with what was asked for.</param>
 internal sealed record ControlAnswer(
     string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null, IReadOnlyList<QuarantinedDevice>? Quarantined = null, string? Injected = null,
-    int? HandsOverTo = null, IReadOnlyList<string>? Drained = null, HostStatus? Status = null, Incident? Incident = null, ConfigView? ConfigView = null);
+    int? HandsOverTo = null, IReadOnlyList<string>? Drained = null, HostStatus? Status = null, Incident? Incident = null,
+    ConfigView? ConfigView = null, bool? IsTracing = null);
 
 /// <summary>A device of a guest, as it was then.</summary>
 internal sealed record TracedDevice(int Guest, DeviceDescription Description);

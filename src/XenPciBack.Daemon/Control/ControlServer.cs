@@ -169,6 +169,9 @@ internal sealed partial class ControlServer(
         backend.ActorRef.Tell(new TraceMessages.Start(sink));
         try
         {
+            // The backend handles its messages in their order.
+            await backend.ActorRef.Ask<ActorIdentity>(new Identify(null), closed.Token).ConfigureAwait(false);
+            await SendAsync(stream, new ControlAnswer(IsTracing: true), closed.Token).ConfigureAwait(false);
             await foreach (var operation in sink.Operations.ReadAllAsync(closed.Token).ConfigureAwait(false))
             {
                 if (operation.Description is { } device)

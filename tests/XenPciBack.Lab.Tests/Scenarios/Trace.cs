@@ -13,6 +13,7 @@ public class Trace(SharedMachines machines, ITestOutputHelper log)
         await using var scenario = await machines.BeginAsync(Moment.Serving);
         var (dom0, card) = (scenario.DomainZero, scenario.Devices.Card.Bdf);
         await dom0.RunAsync($"{DomainZero.DaemonDirectory}/xenpciback trace --record /run/recording > /run/trace 2>&1 & echo $! > /run/trace.pid");
+        await dom0.WaitUntilAsync("the trace to begin", "grep -q '^Tracing' /run/trace");
         var guest = await dom0.CreateGuestAsync("pv1", [card]);
         await guest.LoadCardDriverAsync();
 
