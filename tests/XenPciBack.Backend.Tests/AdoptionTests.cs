@@ -1,4 +1,5 @@
 using XenPciBack.Simulation;
+using XenPciBack.Simulation.Faults;
 using XenPciBack.Simulation.Guests;
 
 namespace XenPciBack.Backend.Tests;
@@ -44,6 +45,45 @@ public class AdoptionTests
         var answer = guest.Device(0).ReadAsync(Register.Ids);
         await dom0.StartDaemonAsync();
         Assert.Equal(NicIds, await answer);
+    }
+
+    [Fact]
+    public async Task A_guest_whose_port_a_dead_daemon_still_holds_is_served_once_it_is_free()
+    {
+        await using var dom0 = await TestDom0.StartAsync(isTimeStopped: true);
+        var guest = await dom0.ConnectedGuestAsync("web", Nic);
+        await dom0.StopDaemonAsync();
+        // One of its threads is inside an access to the guest's device.
+        var held = dom0.Xen.OpenHost().EventChannels.Open();
+        held.Bind(guest.Id, guest.Frontend.Port.Number);
+        var tries = dom0.Xen.Faults.Watch(FaultPoint.PortBind, guest: guest.Id);
+        await dom0.StartDaemonAsync();
+        await Eventually.IsTrueAsync(() =>
+        {
+            dom0.Advance(TimeSpan.FromMilliseconds(100));
+            return tries.Struck > 20;
+        });
+        Assert.Equal("4", await dom0.ReadAsync(guest, "state"));
+
+        held.Dispose();
+        var answer = guest.Device(0).ReadAsync(Register.Ids);
+        await dom0.AdvanceUntilDoneAsync(answer);
+        Assert.Equal(NicIds, await answer);
+    }
+
+    [Fact]
+    public async Task A_guest_whose_port_is_never_free_is_refused()
+    {
+        await using var dom0 = await TestDom0.StartAsync(isTimeStopped: true);
+        var guest = await dom0.ConnectedGuestAsync("web", Nic);
+        await dom0.StopDaemonAsync();
+        dom0.Xen.OpenHost().EventChannels.Open().Bind(guest.Id, guest.Frontend.Port.Number);
+        await dom0.StartDaemonAsync();
+        await Eventually.IsTrueAsync(async () =>
+        {
+            dom0.Advance(TimeSpan.FromSeconds(1));
+            return (await dom0.ReadErrorAsync(guest))?.Contains("xenevtchn_bind_interdomain", StringComparison.Ordinal) is true;
+        });
     }
 
     [Fact]

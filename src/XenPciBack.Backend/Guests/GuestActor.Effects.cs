@@ -13,9 +13,14 @@ internal sealed partial class GuestActor
     private readonly Queue<ConnectionEffect> _effects = new();
     private readonly List<Task<AssignedDevice>> _opening = [];
 
-    // The kernel takes the ports of a process from it one after the other, and its locks somewhere in between.
-    private static readonly TimeSpan ConnectPause = TimeSpan.FromMilliseconds(10);
-    private int _connectsLeft = 100;
+    // The kernel takes the ports of a process from it one after the other, and its locks somewhere in between. A thread that
+    // is inside a device access keeps them until that returns: for a minute, if a device is being reset and does not answer.
+    private static readonly TimeSpan
+        ConnectPause = TimeSpan.FromMilliseconds(10), LongConnectPause = TimeSpan.FromSeconds(1),
+        ConnectPatience = TimeSpan.FromMinutes(2);
+
+    // Since when the daemon before this one has been in the way; null: it is not.
+    private long? _connectingSince;
 
     private void PerformEffects()
     {
@@ -84,7 +89,8 @@ internal sealed partial class GuestActor
         _opening.RemoveAll(opening => opening.IsFaulted || (opening.IsCompletedSuccessfully && opening.Result == device));
         var bdf = device.Bdf;
         var meter = _meter.Give(device);
-        _devices[bdf] = meter.Actor = Context.ActorOf(DeviceActor.Props(device, meter).WithDispatcher(_loop.Dispatcher.Id), bdf.ToString());
+        _devices[bdf] = meter.Actor = Context.ActorOf(
+            DeviceActor.Props(device, meter).WithDispatcher(_loop.Dispatcher.Id), bdf.ToString());
         if (!_standsBy) _devices[bdf].Tell(DeviceActor.Begin.Instance);
         OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
         if (!_standsBy && _connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
@@ -111,16 +117,21 @@ internal sealed partial class GuestActor
                 self.Tell(PortEvent.Instance, ActorRefs.NoSender);
             }
             _page = GuestPage.Connect(
-                () => _loop.Bind(_directory.Guest, connect.Port, OnEvent), () => _host.Grants.Map(_directory.Guest, connect.Page), _host.Clock);
+                () => _loop.Bind(_directory.Guest, connect.Port, OnEvent),
+                () => _host.Grants.Map(_directory.Guest, connect.Page), _host.Clock);
         }
         catch (HostCallException e)
         {
-            if (!isTakenUp || _connectsLeft-- == 0) return new ConnectionInput.ConnectRefused(e.Errno, e.Message);
-            Timers.StartSingleTimer(nameof(ConnectAgain), ConnectAgain.Instance, ConnectPause);
+            _connectingSince ??= _host.Clock.GetTimestamp();
+            var tried = _host.Clock.GetElapsedTime(_connectingSince.Value);
+            if (!isTakenUp || tried > ConnectPatience) return new ConnectionInput.ConnectRefused(e.Errno, e.Message);
+            var pause = tried < LongConnectPause ? ConnectPause : LongConnectPause;
+            Timers.StartSingleTimer(nameof(ConnectAgain), ConnectAgain.Instance, pause);
             return null;
         }
         _log.As(LogEvents.PageMapped)
             .Info("Page of grant {Grant} mapped, port {Port} bound", connect.Page, connect.Port);
+        _connectingSince = null;
         // Whoever served the guest before may have published an answer and not come to send its event.
         if (isTakenUp) _page.Notify();
         return new ConnectionInput.Connected();

@@ -20,8 +20,8 @@ namespace XenPciBack.Backend.Guests;
 /// Serves one guest: owns its page, its event channel and one <see cref="DeviceActor"/> for each of its devices.
 /// <para>Control: a change in xenstore, both directories read, <see cref="GuestConnection.Step"/>, its effects performed one after
 /// the other, read again until nothing is left to do.</para>
-/// <para>Data: an event, the request copied out of the page, the device's answer, published, as long as there is another request and the
-/// guest's turn lasts.</para>
+/// <para>Data: an event, the request copied out of the page, the device's answer, published, as long as there is
+/// another request and the guest's turn lasts.</para>
 /// </summary>
 internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 {
@@ -52,7 +52,10 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     // Mini-OS has seen by then that the backend has closed, and goes on; Linux's frontend finds it open when a driver is bound again.
     internal static readonly TimeSpan ReopeningPause = TimeSpan.FromSeconds(1);
 
-    public GuestActor(BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy)
+    public GuestActor(
+        BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine,
+        BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors,
+        bool standsBy)
     {
         (_directory, _host, _loop, _quarantine, _settings, _meter, _lost, _standsBy) =
             (directory, host, loop, quarantine, settings, meter, lost, standsBy);
@@ -103,8 +106,11 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     /// <param name="errors">What an actor before this one was told of the guest's devices and has not seen through.</param>
     /// <param name="standsBy">Another daemon serves the guest, until <see cref="TakeOver"/>.</param>
     public static Props Props(
-        BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine, BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy) =>
-        Akka.Actor.Props.Create(() => new GuestActor(directory, client, host, loop, quarantine, settings, meter, lost, errors, standsBy))
+        BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine,
+        BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors,
+        bool standsBy) =>
+        Akka.Actor.Props.Create(() => new GuestActor(
+                directory, client, host, loop, quarantine, settings, meter, lost, errors, standsBy))
             .WithDispatcher(loop.Dispatcher.Id);
 
     protected override void PreStart() => OnChanged();

@@ -19,7 +19,8 @@ internal sealed class GuestPage
     private long _takenAt;
     private bool _aerAsked;
 
-    private GuestPage(IGrantMapping mapping, BoundPort port, TimeProvider time) => (_mapping, _port, _time) = (mapping, port, time);
+    private GuestPage(IGrantMapping mapping, BoundPort port, TimeProvider time) =>
+        (_mapping, _port, _time) = (mapping, port, time);
 
     /// <summary>Binds the port, which the hypervisor allows one process at a time, and only then maps the page.</summary>
     /// <exception cref="HostCallException">Either is refused.</exception>

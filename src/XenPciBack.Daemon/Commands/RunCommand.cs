@@ -55,7 +55,9 @@ internal static class RunCommand
         using var unwatched = CancellationTokenSource.CreateLinkedTokenSource(stop);
         Exposure? exposure = null;
         var loops = backend.Services.GetRequiredService<EventLoops>();
-        var watched = service.WatchAsync(() => Task.WhenAll(loops.RoundTripAsync(), supervisor.Ask<ActorIdentity>(new Identify(null))), unwatched.Token);
+        var watched = service.WatchAsync(
+            () => Task.WhenAll(loops.RoundTripAsync(), supervisor.Ask<ActorIdentity>(new Identify(null))),
+            unwatched.Token);
         try
         {
             var standsBy = serving is null;
@@ -76,7 +78,7 @@ internal static class RunCommand
             await unwatched.CancelAsync();
             await watched;
             if (turn.Next is null) await bus.GiveBackAsync();
-            await LetGoAsync(supervisor, host, settings);
+            await LetGoAsync(supervisor, host, settings, serving);
             // The next daemon's turn comes before the rest of this one ends. On any other way out of here the end of the process is what passes it on.
             serving.Dispose();
         }
@@ -96,14 +98,19 @@ internal static class RunCommand
     }
 
     /// <summary>Every port is free and every page unmapped, or this process is no more.</summary>
-    private static async Task LetGoAsync(IActorRef supervisor, XenHost host, DaemonSettings settings)
+    /// <param name="serving">The lock of the daemon that serves.</param>
+    private static async Task LetGoAsync(IActorRef supervisor, XenHost host, DaemonSettings settings, IDisposable serving)
     {
         var stopping = supervisor.GracefulStop(StopPatience);
         await ((Task)stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (!stopping.IsCompletedSuccessfully)
         {
-            Log.Warning("A device has not answered within {Patience} s; ending at once, so that nothing of this process reaches a guest any more", StopPatience.TotalSeconds);
+            Log.Warning("A device has not answered within {Patience} s; ending at once, so that nothing of this process reaches "
+                + "a guest any more", StopPatience.TotalSeconds);
             await Log.CloseAndFlushAsync();
+            // The kernel keeps what is open for a thread that is inside a device access. All guests but that device's have
+            // been released; the lock would keep the next daemon from serving them until the access returns.
+            serving.Dispose();
             Process.GetCurrentProcess().Kill();
         }
         host.Dispose();
