@@ -43,6 +43,10 @@ public static class BackendEvents
 
     public sealed record DeviceOfGuest(DomainId Guest, HostBdf Device);
 
+    /// <summary>A device has not answered an access for long; its guest waits.</summary>
+    /// <param name="Access">For example "a read of register 0x10".</param>
+    public sealed record DeviceSlow(DomainId Guest, HostBdf Device, string Access, TimeSpan Lasted);
+
     /// <summary>A guest's driver has taken its device through an error.</summary>
     public sealed record DeviceRecovered(DomainId Guest, HostBdf Device);
 

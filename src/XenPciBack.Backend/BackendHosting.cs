@@ -18,8 +18,9 @@ public static class BackendHosting
     /// <param name="hostName">How this host is called; null: as it calls itself.</param>
     /// <param name="hasStandby">Whether another daemon stands by for this one; null where none can.</param>
     public static AkkaConfigurationBuilder AddPciBackend(
-        this AkkaConfigurationBuilder akka, XenStoreClient client, XenHost host, EventLoops loops, Quarantine quarantine,
-        BackendSettings settings, bool standsBy = false, string? hostName = null, Func<bool>? hasStandby = null) => akka
+        this AkkaConfigurationBuilder akka, XenStoreClient client, XenHost host, EventLoops loops,
+        Quarantine quarantine, BackendSettings settings, bool standsBy = false, string? hostName = null,
+        Func<bool>? hasStandby = null) => akka
         .WithActors((system, registry) =>
         {
             var meters = new BackendMeters(host.Clock) { HasStandby = hasStandby };
@@ -39,8 +40,9 @@ public static class BackendHosting
         var counted = meters ?? new BackendMeters(host.Clock);
         loops.Serve(system);
         return system.ActorOf(BackendSupervisor.Props(client, host, quarantine, settings, counted, standsBy,
-            (directory, lost, errors, standsBy) => GuestActor.Props(directory, client, host, loops.Enter(), quarantine, settings,
-                counted.Serve(directory.Guest), lost, errors, standsBy)), name);
+            (directory, lost, errors, standsBy) => GuestActor.Props(
+                directory, client, host, loops.Enter(), quarantine, settings, counted.Serve(directory.Guest), lost,
+                errors, standsBy)), name);
     }
 
     /// <summary>Before the backend that it tells of. What is counted can be read from now on.</summary>

@@ -13,7 +13,8 @@ namespace XenPciBack.Backend;
 /// <param name="GuestPatience">How long a frontend waits for an answer; a later one may belong to a request it has given up.</param>
 /// <param name="HotPlugPatience">How long a frontend may take to answer a change of its devices before it is carried out without it.</param>
 /// <param name="StoreRetry">Pause before a failed xenstore access of one guest is tried again.</param>
-public sealed record BackendSettings(DomainId Domain, int Loops, TimeSpan Turn, TimeSpan GuestPatience, TimeSpan HotPlugPatience, TimeSpan StoreRetry)
+public sealed record BackendSettings(
+    DomainId Domain, int Loops, TimeSpan Turn, TimeSpan GuestPatience, TimeSpan HotPlugPatience, TimeSpan StoreRetry)
 {
     public Topologies Topologies { get; init; } = new(Topology.Vpci);
 

@@ -76,6 +76,12 @@ public static class LogEvents
     /// <summary>A device reports an error. Of a storm the first has a line, the tenth, the hundredth, ...</summary>
     public const string DeviceError = "device-error";
 
+    /// <summary>
+    /// A device has not answered an access for a second, or has answered such an access. The first one of a device has
+    /// a line, the tenth, the hundredth, ...
+    /// </summary>
+    public const string DeviceSlow = "device-slow";
+
     /// <summary>A guest's driver has answered a step of the recovery from an error.</summary>
     public const string RecoveryStep = "recovery-step";
 

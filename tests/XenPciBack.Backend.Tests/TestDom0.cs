@@ -23,7 +23,8 @@ public sealed class TestDom0 : IAsyncDisposable
 {
     /// <summary>The product's times, but that what has failed is tried again soon.</summary>
     public static readonly BackendSettings Settings = new(
-        DomainId.Zero, Loops: 64, Turn: TimeSpan.FromMilliseconds(2), GuestPatience: TimeSpan.FromSeconds(2), HotPlugPatience: TimeSpan.FromMilliseconds(200),
+        DomainId.Zero, Loops: 64, Turn: TimeSpan.FromMilliseconds(2), GuestPatience: TimeSpan.FromSeconds(2),
+        HotPlugPatience: TimeSpan.FromMilliseconds(200),
         StoreRetry: TimeSpan.FromMilliseconds(50));
 
     // A hook at the end of the process would keep every actor system of every test until then.
@@ -82,7 +83,8 @@ public sealed class TestDom0 : IAsyncDisposable
         TimeSpan? toolstackPatience = null)
     {
         var directory = new TemporaryDirectory();
-        var configuration = ConfigurationFactory.ParseString($"{Quiet}\n{(isTimeStopped ? StoppedTimers : "")}\n{akka}");
+        var configuration = ConfigurationFactory.ParseString(
+            $"{Quiet}\n{(isTimeStopped ? StoppedTimers : "")}\n{akka}");
         var clock = isTimeStopped ? new FakeTimeProvider(DateTimeOffset.UnixEpoch) : null;
         var xen = await SimulatedXenHost.StartAsync(directory["xenstored"], toolstackPatience, clock);
         var store = await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint);
@@ -161,13 +163,15 @@ public sealed class TestDom0 : IAsyncDisposable
         var status = _system.StartHostStatus(client, process.Host, quarantine, meters, "dom0", $"host-status-{number}");
         var loops = EventLoops.Of(process.Host, settings ?? Settings);
         var backend = _system.StartPciBackend(
-            client, process.Host, loops, quarantine, settings ?? Settings, standsBy, number == 1 ? "pci-backend" : $"pci-backend-{number}", meters);
+            client, process.Host, loops, quarantine, settings ?? Settings, standsBy,
+            number == 1 ? "pci-backend" : $"pci-backend-{number}", meters);
         return new Daemon(process, client, loops, backend, status, quarantine, new Measurements(meters));
     }
 
     /// <summary>One daemon, its process and its actors.</summary>
     public sealed record Daemon(
-        DaemonProcess Process, XenStoreClient Client, EventLoops Loops, IActorRef Backend, IActorRef Status, Quarantine Quarantine, Measurements Measured)
+        DaemonProcess Process, XenStoreClient Client, EventLoops Loops, IActorRef Backend, IActorRef Status,
+        Quarantine Quarantine, Measurements Measured)
         : IAsyncDisposable
     {
         public async ValueTask DisposeAsync()

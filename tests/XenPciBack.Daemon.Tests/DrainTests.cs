@@ -20,7 +20,9 @@ public sealed class DrainTests : IAsyncLifetime
         HotPlugPatience: TimeSpan.FromMilliseconds(200), StoreRetry: TimeSpan.FromMilliseconds(50));
 
     private readonly TemporaryDirectory _directory = new();
-    private readonly ActorSystem _system = ActorSystem.Create("drain", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }"));
+    private readonly ActorSystem _system = ActorSystem.Create(
+        "drain",
+        ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }"));
     private SimulatedXenHost _xen = null!;
     private XenHost _host = null!;
     private EventLoops _loops = null!;

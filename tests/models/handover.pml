@@ -134,7 +134,7 @@ inline connect(d) {                 /* GuestPage.Connect: the port first, which 
 #else
         port == NOBODY ->
 #endif
-        port = d;                   /* XenEventChannels.Bind */
+        port = d;                   /* EventLoop.Bind */
 #ifndef NO_EVENT_AT_BIND
         pending = true              /* Xen: a port is pending when it is bound */
 #endif
@@ -203,7 +203,7 @@ end_bind:
         connect(d);
 end_serving:
         do
-        :: atomic { port == d && pending -> pending = false };          /* XenEventChannels.ReadEvents */
+        :: atomic { port == d && pending -> pending = false };          /* EventLoop.ReadEvents */
             serve(d)
         :: atomic { wantsHandover && !isKilled[1 - d] -> wantsHandover = false; handsOver[d] = true };
             break

@@ -1,9 +1,8 @@
 /*
  * One guest's requests: the shared page, the event channel, the loop of the daemon that serves it, its frontend.
  *
- * Each step names the method that does it. "target:" marks what issue 15 adds: the loop watches the page before it
- * sleeps, and a thread that posts a message sends an event only to a loop that sleeps. TODAYS_LOOP is the loop without
- * both.
+ * Each step names the method that does it. "target:" marks what issue 16 adds: the loop watches the page before it
+ * sleeps. TODAYS_LOOP is the loop that does not, and to which every message is an event.
  *
  * Every execution is finite. A lost wake-up is therefore an invalid end state: the frontend still waits.
  *
@@ -212,7 +211,7 @@ active proctype Loop() {
 
 asleep:
 end:
-    ring?port;                      /* XenEventChannels.ReadEvents */
+    ring?port;                      /* EventLoop.ReadEvents */
     sleeps = false;
     if
     :: port == GUEST -> owesGuest = true
@@ -267,14 +266,14 @@ unmasking:
 #endif
 #ifndef NO_UNMASK_OF_WAKE
     if
-    :: owesWake -> owesWake = false; unmask(WAKE)                       /* target: written back with the guest's port */
+    :: owesWake -> owesWake = false; unmask(WAKE)                       /* EventHandle.UnmaskWake */
     :: else
     fi;
 #endif
 #ifdef NO_LOOK_AT_MAILBOX
     sleeps = true;                  /* says that it sleeps, and does not look at its mailbox any more */
 #else
-    sleeps = true;                  /* target: says that it is about to sleep, then looks at its mailbox again */
+    sleeps = true;                  /* EventLoop.Deliver: about to sleep, it looks at its mailbox again */
     if
     :: message -> sleeps = false; goto mailbox
     :: else
@@ -292,14 +291,14 @@ end:
         isAsleep = sleeps;
         message = true;
 #else
-        message = true;             /* target: posts it to the loop; today XenEventChannels.ComeRoundAsync */
+        message = true;             /* EventLoop.Post */
         isAsleep = sleeps;
 #endif
 #ifdef TODAYS_LOOP
         isAsleep = true;
 #endif
         if
-        :: isAsleep -> send(WAKE)   /* Libc.Wake */
+        :: isAsleep -> send(WAKE)   /* EventLoop.Wake */
         :: else
         fi
     od

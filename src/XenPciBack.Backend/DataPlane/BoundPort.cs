@@ -4,11 +4,12 @@ using XenPciBack.Protocol;
 namespace XenPciBack.Backend.DataPlane;
 
 /// <summary>
-/// Our end of a guest's event channel, bound to an event loop. All members are for the leader of that loop. Disposing unbinds it;
-/// afterwards Notify and Unmask throw <see cref="ObjectDisposedException"/>.
+/// Our end of a guest's event channel, bound to an event loop. All members are for the leader of that loop. Disposing
+/// unbinds it; afterwards Notify and Unmask throw <see cref="ObjectDisposedException"/>.
 /// </summary>
-/// <param name="onUnbound">Called before the hypervisor can give the port's number to another binding.</param>
-internal sealed class BoundPort(IEventHandle handle, LocalPort port, Action onEvent, Action<LocalPort> onUnbound) : IDisposable
+/// <param name="onUnbound">Called once the port is closed.</param>
+internal sealed class BoundPort(IEventHandle handle, LocalPort port, Action onEvent, Action<LocalPort> onUnbound)
+    : IDisposable
 {
     private bool _disposed;
 
@@ -23,7 +24,9 @@ internal sealed class BoundPort(IEventHandle handle, LocalPort port, Action onEv
         handle.Notify(port);
     }
 
-    /// <summary>Lets the next event in. Events that arrived while the port was masked are delivered once, now.</summary>
+    /// <summary>
+    /// Lets the next event in. Events that arrived while the port was masked are delivered once, now.
+    /// </summary>
     public void Unmask()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
@@ -34,14 +37,14 @@ internal sealed class BoundPort(IEventHandle handle, LocalPort port, Action onEv
     {
         if (_disposed) return;
         _disposed = true;
-        onUnbound(port);
         try
         {
             handle.Unbind(port);
         }
         catch (ObjectDisposedException)
         {
-            // The process has let go of all its ports.
+            // The process has closed all its ports.
         }
+        onUnbound(port);
     }
 }

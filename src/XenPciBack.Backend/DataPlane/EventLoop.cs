@@ -6,12 +6,13 @@ using XenPciBack.Protocol;
 namespace XenPciBack.Backend.DataPlane;
 
 /// <summary>
-/// Serves guests: waits for their events with one system call, and runs the mailboxes of their actors and of their devices. One thread
-/// leads the loop at a time, and nobody else touches what the loop owns.
+/// Serves guests: waits for their events with one system call, and runs the mailboxes of their actors and of their
+/// devices. One thread leads the loop at a time, and nobody else touches what the loop owns.
 /// </summary>
 /// <remarks>
-/// A device access cannot be cancelled. If the leader is inside one for too long, <see cref="EventLoops"/> has another thread lead the
-/// loop; the thread that was replaced ends its run, in which it is nothing but one more thread, and waits until it is needed again.
+/// A device access cannot be cancelled. If the leader is inside one for too long, <see cref="EventLoops"/> has another
+/// thread lead the loop; the thread that was replaced ends its run, in which it is nothing but one more thread, and
+/// waits until it is needed again.
 /// </remarks>
 internal sealed class EventLoop
 {
@@ -43,7 +44,10 @@ internal sealed class EventLoop
 
     public LoopDispatcher Dispatcher { get; }
 
-    /// <summary>How many guests it serves. Changed and read under the lock of <see cref="EventLoops"/> alone, but for <see cref="IsShared"/>.</summary>
+    /// <summary>
+    /// How many guests it serves. Changed and read under the lock of <see cref="EventLoops"/> alone, but for <see
+    /// cref="IsShared"/>.
+    /// </summary>
     public int Guests
     {
         get => Volatile.Read(ref _guests);
@@ -52,10 +56,12 @@ internal sealed class EventLoop
 
     public bool IsShared => Guests > 1;
 
-    /// <summary>How long a guest, and a device access, may take before the other guests of the loop get their turn.</summary>
+    /// <summary>
+    /// How long a guest, and a device access, may take before the other guests of the loop get their turn.
+    /// </summary>
     public bool IsTurnOver(long began) => IsShared && Environment.TickCount64 - began >= _loops.TurnMilliseconds;
 
-    // ---- Called on any thread -----------------------------------------------------------------------------------------------
+    // ---- Called on any thread ---------------------------------------------------------------------------------------
 
     /// <summary>Has the loop run something, after what is ready. It is woken if it sleeps.</summary>
     public void Execute(IRunnable run)
@@ -95,21 +101,46 @@ internal sealed class EventLoop
         while (_posted.TryDequeue(out var run)) run.Run();
     }
 
-    // ---- Called by the loop's leader ----------------------------------------------------------------------------------------
+    // ---- Called by the loop's leader --------------------------------------------------------------------------------
 
     /// <summary>Binds a guest's port to the loop's handle, which is opened for the first one.</summary>
-    /// <param name="onEvent">Called by the leader for each event, the first one at once; the port is masked then.</param>
+    /// <param name="onEvent">Called by the leader for each event, the first one at once; the port is masked
+    /// then.</param>
     /// <exception cref="HostCallException">The handle cannot be opened, or the port not bound.</exception>
     public BoundPort Bind(DomainId guest, RemotePort port, Action onEvent)
     {
         var handle = _handle ??= _loops.OpenEvents();
-        var bound = new BoundPort(handle, handle.Bind(guest, port), onEvent, unbound => _ports.Remove(unbound));
-        return _ports[bound.Port] = bound;
+        try
+        {
+            var bound = new BoundPort(handle, handle.Bind(guest, port), onEvent, OnUnbound);
+            return _ports[bound.Port] = bound;
+        }
+        finally
+        {
+            CloseUnlessUsed();
+        }
+    }
+
+    private void OnUnbound(LocalPort port)
+    {
+        _ports.Remove(port);
+        CloseUnlessUsed();
+    }
+
+    // The handle has ports of its own, and a loop without guests leaves nothing behind.
+    private void CloseUnlessUsed()
+    {
+        if (_ports.Count > 0) return;
+        _handle?.Dispose();
+        _handle = null;
     }
 
     internal void Prefer() => _loops.PreferThisThread();
 
     internal void OnAccess() => _loops.OnAccess();
+
+    internal void OnSlowAccessEnded(AccessInProgress access, long milliseconds) =>
+        _loops.OnSlowAccessEnded(access, milliseconds);
 
     private void Lead(LoopThread thread)
     {
@@ -201,7 +232,7 @@ internal sealed class EventLoop
         while (_spares.TryPop(out var spare)) spare.Resume();
     }
 
-    // ---- Another leader -----------------------------------------------------------------------------------------------------
+    // ---- Another leader ---------------------------------------------------------------------------------------------
 
     /// <summary>Has another thread lead the loop, if this one is still inside its device access.</summary>
     internal void Replace(LoopThread stuck)

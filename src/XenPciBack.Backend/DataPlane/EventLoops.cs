@@ -1,13 +1,15 @@
 using System.Collections.Concurrent;
 using Akka.Actor;
 using Akka.Dispatch;
+using Akka.Event;
 using XenPciBack.Host;
 
 namespace XenPciBack.Backend.DataPlane;
 
 /// <summary>
-/// The event loops of one backend. Each guest has a loop of its own up to a number of loops; further guests share. A thread of its own
-/// watches the device accesses and has another thread lead a loop whose leader has been inside one for too long.
+/// The event loops of one backend. Each guest has a loop of its own up to a number of loops; further guests share. A
+/// thread of its own watches the device accesses and has another thread lead a loop whose leader has been inside one
+/// for too long.
 /// </summary>
 public sealed class EventLoops : IDisposable
 {
@@ -16,6 +18,8 @@ public sealed class EventLoops : IDisposable
 
     // A loop with one guest: whoever wants something of it but the device waits no longer than this.
     private const int Patience = 1000;
+
+    private static readonly long SlowMilliseconds = (long)AccessInProgress.Slow.TotalMilliseconds;
 
     // The thread that watches sleeps after as many looks without an access.
     private const int QuietLooks = 20;
@@ -40,14 +44,17 @@ public sealed class EventLoops : IDisposable
         _watcher.Start();
     }
 
-    public static EventLoops Of(XenHost host, BackendSettings settings) => new(host.EventChannels, settings.Loops, settings.Turn);
+    public static EventLoops Of(XenHost host, BackendSettings settings) =>
+        new(host.EventChannels, settings.Loops, settings.Turn);
 
     internal long TurnMilliseconds { get; }
 
     /// <summary>The actor system whose guests are served; before the first guest.</summary>
     internal void Serve(ActorSystem system) => _system = system;
 
-    /// <summary>Takes a place for a guest on the loop with the fewest. <see cref="EventLoop.Leave"/> gives it back.</summary>
+    /// <summary>
+    /// Takes a place for a guest on the loop with the fewest. <see cref="EventLoop.Leave"/> gives it back.
+    /// </summary>
     internal EventLoop Enter()
     {
         lock (_lock)
@@ -73,7 +80,9 @@ public sealed class EventLoops : IDisposable
         lock (_lock) loop.Guests--;
     }
 
-    /// <summary>Completes once every loop has run something that was posted to it now; never, if one of them hangs.</summary>
+    /// <summary>
+    /// Completes once every loop has run something that was posted to it now; never, if one of them hangs.
+    /// </summary>
     public Task RoundTripAsync()
     {
         lock (_lock) return Task.WhenAll(_loops.Select(loop =>
@@ -100,14 +109,15 @@ public sealed class EventLoops : IDisposable
 
     internal void PreferThisThread() => _channels.PreferThisThread();
 
-    // ---- Accesses that take long --------------------------------------------------------------------------------------------
+    // ---- Accesses that take long ------------------------------------------------------------------------------------
 
     internal void Watch(LoopThread thread) => _threads[thread] = true;
 
     /// <summary>A thread has begun an access: somebody has to see whether it ends.</summary>
     internal void OnAccess()
     {
-        if (Volatile.Read(ref _isWatcherAsleep) == 1 && Interlocked.Exchange(ref _isWatcherAsleep, 0) == 1) _wanted.Release();
+        if (Volatile.Read(ref _isWatcherAsleep) == 1 && Interlocked.Exchange(ref _isWatcherAsleep, 0) == 1)
+            _wanted.Release();
     }
 
     private void WatchAccesses()
@@ -141,9 +151,39 @@ public sealed class EventLoops : IDisposable
             if (thread.AccessBegan is not (not 0 and var began)) continue;
             isInside = true;
             if (now - began >= (thread.Loop.IsShared ? SharedPatience : Patience)) thread.Loop.Replace(thread);
+            if (now - began >= SlowMilliseconds && thread.TakeSlow(began) is { } slow) Report(slow, now - began);
         }
         return (accesses, isInside, isShared);
     }
+
+    private void Report(AccessInProgress access, long milliseconds)
+    {
+        if (!IsTold(access.CountSlow())) return;
+        var (what, lasted) = (access.What, TimeSpan.FromMilliseconds(milliseconds));
+        LogOf(access).Warning(
+            "The device has not answered {Access} for {Seconds:0.0} s; its guest waits, no other does",
+            what, lasted.TotalSeconds);
+        _system!.EventStream.Publish(new BackendEvents.DeviceSlow(access.Guest, access.Device, what, lasted));
+    }
+
+    internal void OnSlowAccessEnded(AccessInProgress access, long milliseconds)
+    {
+        if (IsTold(access.SlowOnes))
+            LogOf(access).Warning(
+                "The device has answered {Access} after {Seconds:0.0} s", access.What, milliseconds / 1000.0);
+    }
+
+    // The first slow access of a device, the tenth, the hundredth: its firmware, and so its guest, decides how many
+    // there are.
+    private static bool IsTold(long number)
+    {
+        while (number >= 10 && number % 10 == 0) number /= 10;
+        return number == 1;
+    }
+
+    private ILoggingAdapter LogOf(AccessInProgress access) =>
+        Logging.GetLogger(_system!, nameof(EventLoops)).As(LogEvents.DeviceSlow)
+            .About(access.Guest).About(access.Device);
 
     private sealed class Round : IRunnable
     {

@@ -4,7 +4,9 @@ using Akka.Dispatch;
 
 namespace XenPciBack.Backend.DataPlane;
 
-/// <summary>The Akka dispatcher of one event loop: every mailbox that uses it runs on that loop and nowhere else.</summary>
+/// <summary>
+/// The Akka dispatcher of one event loop: every mailbox that uses it runs on that loop and nowhere else.
+/// </summary>
 internal sealed class LoopDispatcher
 {
     private static int _count;

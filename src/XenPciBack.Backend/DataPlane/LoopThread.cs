@@ -12,8 +12,12 @@ internal sealed class LoopThread
 
     private readonly SemaphoreSlim _resumed = new(0);
     private int _state;
+    private AccessInProgress? _access;
     private long _accessBegan;
     private long _accesses;
+
+    // The beginning of the last access that was reported as slow.
+    private long _reported;
 
     public LoopThread(EventLoop loop) => Loop = loop;
 
@@ -30,7 +34,10 @@ internal sealed class LoopThread
     /// </summary>
     public bool OwnsLoop => IsLeader && _accessBegan == 0;
 
-    /// <summary>When the device access began that the thread is inside of, by <see cref="Environment.TickCount64"/>; 0 if it is inside none.</summary>
+    /// <summary>
+    /// When the device access began that the thread is inside of, by <see cref="Environment.TickCount64"/>; 0 if it is
+    /// inside none.
+    /// </summary>
     public long AccessBegan => Volatile.Read(ref _accessBegan);
 
     /// <summary>How many accesses it has begun.</summary>
@@ -40,21 +47,38 @@ internal sealed class LoopThread
         new Thread(Run, StackBytes) { IsBackground = true, Name = $"pci-loop-{Loop.Number}" }.Start();
 
     /// <summary>The thread begins a device access, which may take as long as the device likes.</summary>
-    public void BeginAccess()
+    public void BeginAccess(AccessInProgress access)
     {
+        var now = Environment.TickCount64;
+        access.Begin(now);
+        _access = access;
         Volatile.Write(ref _accesses, _accesses + 1);
-        Volatile.Write(ref _accessBegan, Environment.TickCount64);
+        Volatile.Write(ref _accessBegan, now);
         if (!IsLeader) return;
         // Whoever watches accesses either sees this one before going to sleep, or is woken.
         Interlocked.Exchange(ref _state, InAccess);
         Loop.OnAccess();
     }
 
-    /// <summary>The access is over. If another thread leads the loop by now, this one owns nothing of it any more.</summary>
+    /// <summary>
+    /// The access is over. If another thread leads the loop by now, this one owns nothing of it any more.
+    /// </summary>
     public void EndAccess()
     {
+        var (access, began) = (_access!, _accessBegan);
         Volatile.Write(ref _accessBegan, 0);
+        access.End();
+        if (Volatile.Read(ref _reported) == began) Loop.OnSlowAccessEnded(access, Environment.TickCount64 - began);
         if (IsLeader && Interlocked.CompareExchange(ref _state, Running, InAccess) == Replaced) IsLeader = false;
+    }
+
+    /// <summary>Called by the thread that watches accesses, once an access is slow.</summary>
+    /// <returns>The access, once; null if it was reported before.</returns>
+    public AccessInProgress? TakeSlow(long began)
+    {
+        if (_reported == began) return null;
+        Volatile.Write(ref _reported, began);
+        return _access;
     }
 
     /// <summary>Called by whoever has another thread lead.</summary>

@@ -144,7 +144,7 @@ internal sealed class DeviceActor : ReceiveActor
     protected override bool AroundReceive(Receive receive, object message)
     {
         var thread = LoopThread.Current;
-        thread?.BeginAccess();
+        thread?.BeginAccess(_meter.Access);
         try
         {
             return base.AroundReceive(receive, message);
@@ -216,16 +216,19 @@ internal sealed class DeviceActor : ReceiveActor
         switch (request.Code)
         {
             case PciOpCode.ConfRead:
+                _meter.Access.Describe("a read of register", request.Offset);
                 var error = _config.Read(request.Offset, request.Size, out var value, trace);
                 Notice(error);
                 return new PciAnswer(error, value);
             case PciOpCode.ConfWrite:
+                _meter.Access.Describe("a write to register", request.Offset);
                 var result = _config.Write(request.Offset, request.Size, request.Value, trace);
                 Notice(result.Error);
                 if (result.Error == PciOpError.Success) _meter.Wrote(result.Fate);
                 if (result.Dropped) WarnOfDroppedWrite(request);
                 return new PciAnswer(result.Error, request.Value);
             case PciOpCode.EnableMsi or PciOpCode.DisableMsi or PciOpCode.EnableMsix or PciOpCode.DisableMsix:
+                _meter.Access.Describe("a change of its message interrupts");
                 var answer = _interrupts.Perform(request);
                 _meter.InterruptsBy(_interrupts);
                 Report(request, answer);

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Akka.Actor;
 using XenPciBack.Backend.Devices;
+using XenPciBack.Backend.DataPlane;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.ConfigSpace;
 using XenPciBack.Protocol.Interrupts;
@@ -54,7 +55,7 @@ internal sealed class GuestMeter(DomainId domain, TimeProvider clock)
 
     public DeviceMeter Give(AssignedDevice device)
     {
-        var meter = new DeviceMeter(device, Find(device.Bdf));
+        var meter = new DeviceMeter(domain, device, Find(device.Bdf));
         Volatile.Write(ref _devices, new Dictionary<HostBdf, DeviceMeter>(_devices) { [device.Bdf] = meter });
         return meter;
     }
@@ -91,7 +92,7 @@ internal sealed class GuestMeter(DomainId domain, TimeProvider clock)
 
 /// <summary>Counts what becomes of one device of a guest, and knows what it is.</summary>
 /// <param name="before">Of the same device, served by an actor that is no more.</param>
-internal sealed class DeviceMeter(AssignedDevice device, DeviceMeter? before)
+internal sealed class DeviceMeter(DomainId guest, AssignedDevice device, DeviceMeter? before)
 {
     private readonly long[] _writes = before?._writes ?? new long[3];
     private int _kind, _vectors, _isRecovering;
@@ -112,6 +113,9 @@ internal sealed class DeviceMeter(AssignedDevice device, DeviceMeter? before)
 
     /// <summary>Whom to ask for the device's registers.</summary>
     public IActorRef Actor { get; set; } = ActorRefs.Nobody;
+
+    /// <summary>What it is being asked now.</summary>
+    public AccessInProgress Access { get; } = before?.Access ?? new AccessInProgress(guest, device.Bdf);
 
     public MessageKind Messages => (MessageKind)Volatile.Read(ref _kind);
 

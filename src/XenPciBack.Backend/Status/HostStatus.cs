@@ -33,7 +33,13 @@ public sealed record GuestStatus(
 /// <param name="Interrupts">What it interrupts with: <c>none</c>, <c>line</c>, <c>MSI</c> or <c>MSI-X</c>.</param>
 /// <param name="Vectors">How many messages are on.</param>
 /// <param name="IsRecovering">Its guest's driver is being taken through an error.</param>
-public sealed record DeviceStatus(HostBdf Device, VirtualBdf Virtual, ushort VendorId, ushort DeviceId, uint ClassCode, string Interrupts, int Vectors, bool IsRecovering);
+public sealed record DeviceStatus(
+    HostBdf Device, VirtualBdf Virtual, ushort VendorId, ushort DeviceId, uint ClassCode, string Interrupts, int Vectors, bool IsRecovering)
+{
+    /// <summary>For how many seconds the device has not answered the present access; null if that is no slow
+    /// one.</summary>
+    public double? UnansweredSeconds { get; init; }
+}
 
 public sealed record OperationCount(string Operation, string Result, long Count);
 
@@ -47,6 +53,9 @@ public enum IncidentKind
 
     /// <summary>A guest's driver has taken its device through an error.</summary>
     Recovered,
+
+    /// <summary>A device has not answered an access for long; its guest waits.</summary>
+    DeviceSlow,
 
     /// <summary>A guest was crashed because its device was lost.</summary>
     GuestKilled,

@@ -28,6 +28,10 @@ internal sealed class IncidentBook
             // One that ends a guest is told of with the guest's end.
             BackendEvents.DeviceError { IsNews: true, EndsGuest: false } error => Add(at, IncidentKind.DeviceError, error.Concerned.FirstOrDefault()?.Guest, error.Error.Device,
                 $"{error.Error.Device} reports an error, {error.Error}; {Concerned(error.Concerned)}", DetailsOf(error.Error)),
+            BackendEvents.DeviceSlow slow => Add(at, IncidentKind.DeviceSlow, slow.Guest, slow.Device,
+                string.Create(CultureInfo.InvariantCulture,
+                    $"{slow.Device} of guest {slow.Guest} has not answered {slow.Access} "
+                    + $"for {slow.Lasted.TotalSeconds:0.0} s")),
             BackendEvents.DeviceRecovered(var guest, var device) => Add(at, IncidentKind.Recovered, guest, device, $"The driver of guest {guest} has taken {device} through an error", DetailsOf(device)),
             BackendEvents.GuestKilled killed => Add(at, IncidentKind.GuestKilled, killed.Guest, killed.Device,
                 killed.Fault is null ? $"Guest {killed.Guest} was crashed, because its device {killed.Device} is lost: {killed.Reason}"

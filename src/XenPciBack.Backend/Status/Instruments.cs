@@ -38,6 +38,8 @@ internal sealed class Instruments : IDisposable
         Number("xenpciback.interrupt.vectors", "{vector}", "Messages (MSI, MSI-X) that are on.", Vectors);
         Number("xenpciback.mailbox.depth", "{message}", "Messages that wait for a guest's actor.", MailboxDepths);
         Total("xenpciback.aer.errors", "{error}", "Errors that functions of the host have reported.", Errors);
+        Total("xenpciback.device.slow_accesses", "{access}", "Accesses that a device has not answered for a second.",
+            SlowAccesses);
         Number("xenpciback.devices.quarantined", "{device}", "Devices that no guest gets.", () => One(_counted.Quarantined));
         Total("xenpciback.guest.kills", "{guest}", "Guests that were crashed because a device was lost.", () => One(_counted.Kills));
         Total("xenpciback.guest.adoptions", "{guest}", "Guests of an earlier daemon that were taken up.", () => One(_counted.Adoptions));
@@ -105,6 +107,11 @@ internal sealed class Instruments : IDisposable
         from device in guest.Devices
         where device.Messages != MessageKind.None
         select new Measurement<long>(device.Vectors, Domain(guest), Device(device), new("kind", device.Messages == MessageKind.Msi ? "msi" : "msix"));
+
+    private Series SlowAccesses() =>
+        from guest in _counted.Guests
+        from device in guest.Devices
+        select new Measurement<long>(device.Access.SlowOnes, Domain(guest), Device(device));
 
     private Series MailboxDepths() => from guest in _counted.Guests select new Measurement<long>(guest.MailboxDepth, Domain(guest));
 

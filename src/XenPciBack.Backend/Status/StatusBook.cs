@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using XenPciBack.Backend.DataPlane;
 using XenPciBack.Backend.Errors;
 using XenPciBack.Protocol;
 using XenPciBack.Protocol.Interrupts;
@@ -74,6 +75,10 @@ internal sealed class StatusBook(BackendMeters meters, string host, string versi
             MessageKind.Msix => "MSI-X",
             _ => device.HasLine ? "line" : "none",
         }, device.Vectors, device.IsRecovering)
+        {
+            UnansweredSeconds = device.Access.Lasts is { } lasts && lasts >= AccessInProgress.Slow
+                ? lasts.TotalSeconds : null,
+        }
         // Of a guest that has been ended for it.
         : new DeviceStatus(member.Host, member.Virtual, 0, 0, 0, "none", 0, false);
 

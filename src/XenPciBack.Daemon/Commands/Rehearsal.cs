@@ -64,7 +64,8 @@ internal static class Rehearsal
     {
         using var host = xen.OpenHost();
         await using var client = await XenStoreClient.ConnectAsync(xen.XenStored.Endpoint, stop);
-        using var system = ActorSystem.Create("rehearsal", ConfigurationFactory.ParseString("akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }"));
+        using var system = ActorSystem.Create("rehearsal", ConfigurationFactory.ParseString(
+            "akka { loglevel = OFF, stdout-loglevel = OFF, log-dead-letters = off }"));
         using var loops = EventLoops.Of(host, settings);
         var backend = system.StartPciBackend(client, host, loops, new Quarantine(host.LastingRecords), settings);
         await scene();

@@ -91,7 +91,9 @@ internal static class StatusCommand
     private static string[] RowOf(DeviceStatus device) =>
     [
         device.Device.ToString(), device.Virtual.ToString(), string.Create(CultureInfo.InvariantCulture, $"{device.VendorId:x4}:{device.DeviceId:x4}"),
-        (device.Vectors > 0 ? string.Create(CultureInfo.InvariantCulture, $"{device.Interrupts}, {device.Vectors}") : device.Interrupts) + (device.IsRecovering ? ", recovering" : ""),
+        string.Create(CultureInfo.InvariantCulture,
+            $"{device.Interrupts}{(device.Vectors > 0 ? $", {device.Vectors}" : "")}{(device.IsRecovering ? ", recovering" : "")}")
+            + (device.UnansweredSeconds is { } seconds ? $", no answer for {Math.Round(seconds)} s" : ""),
     ];
 
     // A guest looks for devices at each address, so that one it does not have is no failure.

@@ -38,7 +38,8 @@ internal static class BackendHost
                 loggers.AddLogger<SerilogAkkaLogger>();
             })
             .AddPciBackend(client, host, services.GetRequiredService<EventLoops>(), quarantine, settings.Backend,
-                standsBy: turn is not null, hostName: settings.Fleet.Name, hasStandby: handover is null ? null : () => handover.Next is not null)
+                standsBy: turn is not null, hostName: settings.Fleet.Name,
+                hasStandby: handover is null ? null : () => handover.Next is not null)
             .AddHocon(settings.Akka, HoconAddMode.Prepend));
         builder.Services.AddHostedService(services => new ControlServer(settings.ControlSocket, client, quarantine, faults, handover, drain, turn ?? Task.CompletedTask, services.GetRequiredService<IRequiredActor<PciBackend>>(),
             services.GetRequiredService<IRequiredActor<HostStatusKeeper>>()));

@@ -27,7 +27,9 @@ internal static class Version1
     public sealed record GuestText(
         int Domain, string? Name, string? State, string? Topology, DateTimeOffset Since, DeviceText[]? Devices, OperationText[]? Operations, double Rate, LatencyText? Latency);
 
-    public sealed record DeviceText(string? Device, string? Virtual, ushort VendorId, ushort DeviceId, uint ClassCode, string? Interrupts, int Vectors, bool IsRecovering);
+    public sealed record DeviceText(
+        string? Device, string? Virtual, ushort VendorId, ushort DeviceId, uint ClassCode, string? Interrupts, int Vectors,
+        bool IsRecovering, double? UnansweredSeconds);
 
     public sealed record OperationText(string? Operation, string? Result, long Count);
 
@@ -70,7 +72,8 @@ internal static class Version1
     private static GuestText TextOf(GuestStatus guest) => new(
         guest.Domain.Value, guest.Name, guest.State.ToString(), guest.Topology.ToString(), guest.Since,
         [.. guest.Devices.Select(device => new DeviceText(
-            device.Device.ToString(), device.Virtual.ToString(), device.VendorId, device.DeviceId, device.ClassCode, device.Interrupts, device.Vectors, device.IsRecovering))],
+            device.Device.ToString(), device.Virtual.ToString(), device.VendorId, device.DeviceId, device.ClassCode,
+            device.Interrupts, device.Vectors, device.IsRecovering, device.UnansweredSeconds))],
         [.. guest.Operations.Select(some => new OperationText(some.Operation, some.Result, some.Count))],
         guest.Rate, guest.Latency is { } latency ? new LatencyText(latency.Median, latency.P99, latency.Longest) : null);
 
@@ -84,7 +87,11 @@ internal static class Version1
     private static GuestStatus Read(GuestText text) => new(
         Domain(text.Domain), text.Name, OneOf(text.State, XenbusState.Unknown), OneOf(text.Topology, Topology.Vpci), text.Since,
         [.. (text.Devices ?? []).Select(device => new DeviceStatus(
-            Bdf(device.Device), Virtual(device.Virtual), device.VendorId, device.DeviceId, device.ClassCode, device.Interrupts ?? "none", device.Vectors, device.IsRecovering))],
+            Bdf(device.Device), Virtual(device.Virtual), device.VendorId, device.DeviceId, device.ClassCode,
+            device.Interrupts ?? "none", device.Vectors, device.IsRecovering)
+        {
+            UnansweredSeconds = device.UnansweredSeconds,
+        })],
         [.. (text.Operations ?? []).Select(some => new OperationCount(some.Operation ?? "", some.Result ?? "", some.Count))],
         text.Rate, text.Latency is { } latency ? new LatencyStatus(latency.Median, latency.P99, latency.Longest) : null);
 

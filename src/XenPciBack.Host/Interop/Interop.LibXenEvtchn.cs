@@ -29,20 +29,22 @@ internal static partial class Interop
                 : new LocalPort((uint)port);
         }
 
-        /// <summary>A channel of which this domain has both ends: an event sent from the first port is read from the second.</summary>
+        /// <summary>
+        /// A channel of which this domain has both ends: an event sent from the first port is read from the second.
+        /// </summary>
         internal static (LocalPort From, LocalPort To) BindToThisDomain(Handle handle)
         {
             const uint self = 0x7FF0; // DOMID_SELF, xen.h
             var from = xenevtchn_bind_unbound_port(handle, self);
-            if (from < 0) throw new HostCallException(nameof(xenevtchn_bind_unbound_port), "this domain", Marshal.GetLastPInvokeError());
+            Checked(nameof(xenevtchn_bind_unbound_port), "this domain", from);
             var to = xenevtchn_bind_interdomain(handle, self, (uint)from);
-            return to < 0
-                ? throw new HostCallException(nameof(xenevtchn_bind_interdomain), $"port {from} of this domain", Marshal.GetLastPInvokeError())
-                : (new LocalPort((uint)from), new LocalPort((uint)to));
+            Checked(nameof(xenevtchn_bind_interdomain), $"port {from} of this domain", to);
+            return (new LocalPort((uint)from), new LocalPort((uint)to));
         }
 
         /// <summary>
-        /// Reads as many pending ports as fit, 4 bytes each, and masks them. Blocks if there is none. The library reads one at a time.
+        /// Reads as many pending ports as fit, 4 bytes each, and masks them. Blocks if there is none. The library reads
+        /// one at a time.
         /// </summary>
         /// <returns>Bytes read, or the negated errno: -EFBIG once the ring has overflowed.</returns>
         internal static int Read(Handle handle, int descriptor, Span<byte> ports)
@@ -63,7 +65,10 @@ internal static partial class Interop
             }
         }
 
-        /// <summary>Empties the ring after an overflow, which the library has no call for (uapi/xen/evtchn.h, IOCTL_EVTCHN_RESET).</summary>
+        /// <summary>
+        /// Empties the ring after an overflow, which the library has no call for (uapi/xen/evtchn.h,
+        /// IOCTL_EVTCHN_RESET).
+        /// </summary>
         internal static void Reset(Handle handle)
         {
             const nuint reset = ('E' << 8) | 5; // _IOC(_IOC_NONE, 'E', 5, 0)

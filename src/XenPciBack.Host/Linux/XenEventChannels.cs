@@ -33,7 +33,10 @@ public sealed class XenEventChannels : IEventChannels
 
     public void PreferThisThread() => Interop.Libc.PreferThisThread(Preference);
 
-    /// <summary>Closes every handle, also that of a thread that is inside a device access: the kernel would keep its ports bound.</summary>
+    /// <summary>
+    /// Closes every handle, also that of a thread that is inside a device access: the kernel would keep its ports
+    /// bound.
+    /// </summary>
     public void Dispose()
     {
         _disposed = true;
@@ -49,7 +52,8 @@ public sealed class XenEventChannels : IEventChannels
         private readonly Interop.LibXenEvtchn.Handle _library;
         private readonly int _descriptor;
 
-        // Two ends of one channel within this domain: an event sent from the first is read from the second, as a guest's is.
+        // Two ends of one channel within this domain: an event sent from the first is read from the second, as a
+        // guest's is.
         private readonly LocalPort _wakeFrom, _wakeTo;
         private bool _isWakeMasked;
         private int _disposed;

@@ -54,7 +54,9 @@ internal static class FaultyPorts
 
         public LocalPort Bind(DomainId domain, RemotePort remotePort)
         {
-            if (process.Meet(FaultPoint.PortBind, domain) is not 0 and var errno) throw new HostCallException("xenevtchn_bind_interdomain", $"port {remotePort} of domain {domain}", errno);
+            if (process.Meet(FaultPoint.PortBind, domain) is not 0 and var errno)
+                throw new HostCallException(
+                    "xenevtchn_bind_interdomain", $"port {remotePort} of domain {domain}", errno);
             using (process.Alive())
             {
                 var port = handle.Bind(domain, remotePort);
@@ -81,7 +83,8 @@ internal static class FaultyPorts
 
         public void Unmask(LocalPort port)
         {
-            if (process.Meet(FaultPoint.Unmask, _guests[port]) is not 0 and var errno) throw new HostCallException("xenevtchn_unmask", $"local port {port}", errno);
+            if (process.Meet(FaultPoint.Unmask, _guests[port]) is not 0 and var errno)
+                throw new HostCallException("xenevtchn_unmask", $"local port {port}", errno);
             using (process.Alive()) handle.Unmask(port);
         }
 

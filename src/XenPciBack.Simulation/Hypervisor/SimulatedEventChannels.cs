@@ -4,13 +4,16 @@ using XenPciBack.Host;
 namespace XenPciBack.Simulation.Hypervisor;
 
 /// <summary>
-/// One dom0 process's event channels. Disposing unbinds every port, as the end of the process would; the guests' ends can then be
-/// bound again. Thread-safe.
+/// One dom0 process's event channels. Disposing unbinds every port, as the end of the process would; the guests' ends
+/// can then be bound again. Thread-safe.
 /// </summary>
 public sealed class SimulatedEventChannels(GuestPorts ports) : IEventChannels
 {
     private readonly ConcurrentDictionary<SimulatedEventHandle, bool> _handles = new();
     private volatile bool _disposed;
+
+    /// <summary>Handles opened and not disposed.</summary>
+    public int OpenHandles => _handles.Count;
 
     public IEventHandle Open()
     {

@@ -4,12 +4,13 @@ using XenPciBack.Protocol;
 namespace XenPciBack.Simulation.Hypervisor;
 
 /// <summary>
-/// One open /dev/xen/evtchn, with the rules of its driver: a port that was read stays masked until it is unmasked, events while it is
-/// masked are one, and ports with an event wait in a ring. Thread-safe.
+/// One open /dev/xen/evtchn, with the rules of its driver: a port that was read stays masked until it is unmasked,
+/// events while it is masked are one, and ports with an event wait in a ring. Thread-safe.
 /// </summary>
 /// <remarks>
-/// The ring has 64 entries and doubles when more ports are bound than it has entries. Entries of ports that were unbound stay in it, so
-/// it can overflow; then the entry is lost, and every read fails until <see cref="Reset"/>. Linux drivers/xen/evtchn.c.
+/// The ring has 64 entries and doubles when more ports are bound than it has entries. Entries of ports that were
+/// unbound stay in it, so it can overflow; then the entry is lost, and every read fails until <see cref="Reset"/>.
+/// Linux drivers/xen/evtchn.c.
 /// </remarks>
 internal sealed class SimulatedEventHandle(GuestPorts ports, Action<SimulatedEventHandle> onClosed) : IEventHandle
 {
@@ -37,7 +38,8 @@ internal sealed class SimulatedEventHandle(GuestPorts ports, Action<SimulatedEve
         ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed), this);
         var binding = new Binding();
         if (ports.Bind(domain, remotePort, () => Raise(binding)) is not var (peer, local))
-            throw new HostCallException("xenevtchn_bind_interdomain", $"port {remotePort} of domain {domain}", Errnos.EINVAL);
+            throw new HostCallException(
+                "xenevtchn_bind_interdomain", $"port {remotePort} of domain {domain}", Errnos.EINVAL);
         lock (_lock)
         {
             binding.Ends = (peer, local);
@@ -149,12 +151,14 @@ internal sealed class SimulatedEventHandle(GuestPorts ports, Action<SimulatedEve
 
     private void DeliverUnlessMasked(Binding binding)
     {
-        if (!binding.IsPending || binding.IsMasked || binding.Ends is not var (_, local) || !_bound.ContainsKey(local)) return;
+        if (!binding.IsPending || binding.IsMasked) return;
+        if (binding.Ends is not var (_, local) || !_bound.ContainsKey(local)) return;
         (binding.IsPending, binding.IsMasked) = (false, true);
         if (_ring.Count == _ringSize) _hasOverflowed = true;
         else _ring.Enqueue(local);
         Monitor.PulseAll(_lock);
     }
 
-    private static HostCallException NotBound(string call, LocalPort port) => new(call, $"local port {port}", Errnos.ENOTCONN);
+    private static HostCallException NotBound(string call, LocalPort port) =>
+        new(call, $"local port {port}", Errnos.ENOTCONN);
 }

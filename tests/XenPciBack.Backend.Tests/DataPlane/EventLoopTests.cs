@@ -59,7 +59,7 @@ public sealed class EventLoopTests : TestKit
         public HangingDevice(ManualResetEventSlim answers) => ReceiveAny(_ =>
         {
             var thread = LoopThread.Current!;
-            thread.BeginAccess();
+            thread.BeginAccess(new AccessInProgress(Guest, default));
             Sender.Tell("begun");
             answers.Wait();
             Sender.Tell("ended");
@@ -99,7 +99,8 @@ public sealed class EventLoopTests : TestKit
         using var loops = Loops(most: 1);
         var loop = loops.Enter();
         Sys.EventStream.Subscribe(TestActor, typeof(string));
-        ActorOn(loop, Props.Create(() => new Countdown())).Tell(1_000_000, ActorOn(loop, Props.Create(() => new Countdown())));
+        var countdown = Props.Create(() => new Countdown());
+        ActorOn(loop, countdown).Tell(1_000_000, ActorOn(loop, countdown));
         ExpectMsg("done", Eventually.Patience);
     }
 
@@ -132,7 +133,7 @@ public sealed class EventLoopTests : TestKit
         guestPort.Notify();
         Assert.Equal(thread, Take(events));
         On(loop, () => port!.Dispose());
-        Assert.Equal(0, _ports.Bound);
+        Assert.Equal((0, 0), (_ports.Bound, _channels.OpenHandles));
     }
 
     [Fact]
@@ -258,7 +259,8 @@ public sealed class EventLoopTests : TestKit
     }
 
     private static int Take(BlockingCollection<int> events) =>
-        events.TryTake(out var thread, Eventually.Patience) ? thread : throw new TimeoutException("no event was delivered");
+        events.TryTake(out var thread, Eventually.Patience) ? thread
+            : throw new TimeoutException("no event was delivered");
 
     /// <summary>Runs something as the loop's own actors do, and waits for it.</summary>
     private void On(EventLoop loop, Action action)

@@ -4,9 +4,9 @@ using System.Globalization;
 namespace XenPciBack.Benchmarks.Isolation;
 
 /// <summary>
-/// What a guest's device that hangs costs the other guests: they ask at a fixed rate, once beside a device that takes five seconds for
-/// every access, once beside the same device as it should be. The two alternate, so that both have the same share of whatever else the
-/// machine does; the medians of the rounds count.
+/// What a guest's device that hangs costs the other guests: they ask at a fixed rate, once beside a device that takes
+/// five seconds for every access, once beside the same device as it should be. The two alternate, so that both have the
+/// same share of whatever else the machine does; the medians of the rounds count.
 /// </summary>
 internal static class IsolationCommand
 {
@@ -45,17 +45,22 @@ internal static class IsolationCommand
             good.Add(await host.AskAsync(round, hangs: false));
             bad.Add(await host.AskAsync(round, hangs: true));
         }
-        Console.WriteLine($"{title}: {guests - 1} guests ask beside one, {rounds} rounds of {round.TotalSeconds} s each");
+        Console.WriteLine(
+            $"{title}: {guests - 1} guests ask beside one, {rounds} rounds of {round.TotalSeconds} s each");
         Print("beside a device that works", good);
         Print("beside a device that takes 5 s", bad);
         var ratio = Median(bad, r => r.P99) / Median(good, r => r.P99);
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"p99 ratio {ratio:0.00}, longest {bad.Max(r => r.Longest):0.0} ms, control's longest {good.Max(r => r.Longest):0.0} ms"));
+            $"p99 ratio {ratio:0.00}, longest {bad.Max(r => r.Longest):0.0} ms, "
+            + $"control's longest {good.Max(r => r.Longest):0.0} ms"));
     }
 
-    private static void Print(string name, List<IsolationRound> rounds) => Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-        $"  {name,-32} p50 {1000 * Median(rounds, r => r.P50),5:0} us, p99 {1000 * Median(rounds, r => r.P99),6:0} us, "
-        + $"longest {rounds.Max(r => r.Longest),6:0.0} ms, {rounds.Sum(r => r.Requests)} requests, CPU {100 * Median(rounds, r => r.Cpu):0} %"));
+    private static void Print(string name, List<IsolationRound> rounds) =>
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"  {name,-32} p50 {1000 * Median(rounds, r => r.P50),5:0} us, "
+            + $"p99 {1000 * Median(rounds, r => r.P99),6:0} us, "
+            + $"longest {rounds.Max(r => r.Longest),6:0.0} ms, {rounds.Sum(r => r.Requests)} requests, "
+            + $"CPU {100 * Median(rounds, r => r.Cpu):0} %"));
 
     private static double Median(List<IsolationRound> rounds, Func<IsolationRound, double> value) =>
         Statistics.Median(rounds.Select(value));

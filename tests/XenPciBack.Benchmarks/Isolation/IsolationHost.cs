@@ -9,7 +9,9 @@ using XenPciBack.Simulation.Pci.Devices;
 
 namespace XenPciBack.Benchmarks.Isolation;
 
-/// <summary>An embedded host whose first guest has the device that may hang, and whose other guests are bystanders.</summary>
+/// <summary>
+/// An embedded host whose first guest has the device that may hang, and whose other guests are bystanders.
+/// </summary>
 internal sealed class IsolationHost : IAsyncDisposable
 {
     private const int RevisionId = 0x08;
@@ -35,15 +37,19 @@ internal sealed class IsolationHost : IAsyncDisposable
         return host;
     }
 
-    /// <summary>Every bystander reads a register a hundred times a second; the first guest does so without a pause.</summary>
+    /// <summary>
+    /// Every bystander reads a register a hundred times a second; the first guest does so without a pause.
+    /// </summary>
     /// <param name="hangs">
-    /// Whether each access to the first guest's device takes five seconds; otherwise that guest pauses for as long, so that it uses the
-    /// processor as little.
+    /// Whether each access to the first guest's device takes five seconds; otherwise that guest pauses for as long, so
+    /// that it uses the processor as little.
     /// </param>
     public async Task<IsolationRound> AskAsync(TimeSpan howLong, bool hangs)
     {
         using var fault = hangs
-            ? _xen.Faults.Arm(FaultPoint.ConfigRead, FaultKind.Stall, device: AddressOf(0), times: int.MaxValue, duration: Hang) : null;
+            ? _xen.Faults.Arm(
+                FaultPoint.ConfigRead, FaultKind.Stall, device: AddressOf(0), times: int.MaxValue, duration: Hang)
+            : null;
         using var stop = new CancellationTokenSource();
         var first = Task.Run(() => AskSlowlyAsync(_guests[0], hangs, stop.Token));
         var (used, clock) = (Environment.CpuUsage.TotalTime, Stopwatch.StartNew());
@@ -54,7 +60,8 @@ internal sealed class IsolationHost : IAsyncDisposable
         fault?.Dispose();
         await first;
         var took = asked.SelectMany(times => times).Order().ToList();
-        return new IsolationRound(Statistics.Quantile(took, 0.5), Statistics.Quantile(took, 0.99), took[^1], took.Count, cpu);
+        return new IsolationRound(
+            Statistics.Quantile(took, 0.5), Statistics.Quantile(took, 0.99), took[^1], took.Count, cpu);
     }
 
     public async ValueTask DisposeAsync()
@@ -92,7 +99,8 @@ internal sealed class IsolationHost : IAsyncDisposable
             var began = Stopwatch.GetTimestamp();
             var answer = await guest.Frontend.ReadConfigAsync(0, 0, 0, RevisionId, 1);
             took.Add(Stopwatch.GetElapsedTime(began).TotalMilliseconds);
-            if (answer.Error != 0) throw new InvalidOperationException($"{guest.Name}: a read failed: error {answer.Error}");
+            if (answer.Error != 0)
+                throw new InvalidOperationException($"{guest.Name}: a read failed: error {answer.Error}");
         }
         return took;
     }

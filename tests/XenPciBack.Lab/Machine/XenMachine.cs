@@ -217,10 +217,11 @@ public sealed class XenMachine : IAsyncDisposable
             "-accel", "tcg,thread=multi", "-smp", "2", "-m", "3072",
             "-display", "none", "-nodefaults", "-nic", "none", "-no-reboot", "-serial", $"file:{_folder["serial.log"]}",
             // When dom0 or Xen crashes, Xen reboots; -no-reboot makes that QEMU's end, which is noticed at once.
-            // This CPU model needs page tables of its own for each ring (XPTI), and present ones do not. Switching them costs the
-            // translator far more than a CPU: with it the machine boots in twice the time.
+            // This CPU model needs page tables of its own for each ring (XPTI), and present ones do not. Switching them
+            // costs the translator far more than a CPU: with it the machine boots in twice the time.
             "-kernel", images.Xen,
-            "-append", "console=com1 com1=115200,8n1 dom0_mem=1536M,max:1536M loglvl=warning guest_loglvl=warning xpti=no",
+            "-append",
+            "console=com1 com1=115200,8n1 dom0_mem=1536M,max:1536M loglvl=warning guest_loglvl=warning xpti=no",
             "-drive", await DriveAsync("root", images.RootDisk), "-device", "ide-hd,drive=root,bus=ide.0",
             // Until the lines to it are connected.
             "-S",

@@ -52,7 +52,8 @@ internal sealed class ScriptedBackend(SimulatedXenHost machine, DomainId guest) 
         await WaitForAsync(frontend / "state", "3");
         _page = _host.Grants.Map(guest, new GrantReference(uint.Parse((await _store.ReadAsync(frontend / "pci-op-ref"))!)));
         _handle = _host.EventChannels.Open();
-        var port = _handle.Bind(guest, new RemotePort(uint.Parse((await _store.ReadAsync(frontend / "event-channel"))!)));
+        var remotePort = uint.Parse((await _store.ReadAsync(frontend / "event-channel"))!);
+        var port = _handle.Bind(guest, new RemotePort(remotePort));
         _reader = new Thread(() => Serve(_handle, port)) { IsBackground = true };
         _reader.Start();
         await WriteAsync("state", "4");

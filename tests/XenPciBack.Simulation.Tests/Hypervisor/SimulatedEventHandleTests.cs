@@ -133,7 +133,8 @@ public sealed class SimulatedEventHandleTests : IDisposable
     [Fact]
     public void The_ring_grows_with_the_ports_that_are_bound()
     {
-        var bound = Enumerable.Range(0, RingSize + 1).Select(_ => _handle.Bind(Guest, _ports.Allocate(Guest).Number)).ToList();
+        var bound = Enumerable.Range(0, RingSize + 1)
+            .Select(_ => _handle.Bind(Guest, _ports.Allocate(Guest).Number)).ToList();
         Assert.Equal(bound, Read());
     }
 

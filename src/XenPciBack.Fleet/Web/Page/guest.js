@@ -5,7 +5,7 @@ import { configSpace } from "./config.js";
 import { fleet, hostOf, isUp, killed, nameOf, now } from "./fleet.js";
 import { incidents } from "./incidents.js";
 import { sparkline } from "./sparkline.js";
-import { badge, clock, grouped, guestName, hex, interrupts, latency, moment, nature, rate, span, stateName, toneOf } from "./words.js";
+import { badge, clock, grouped, guestName, hex, interrupts, latency, moment, nature, rate, span, stateName, toneOf, troubleOf } from "./words.js";
 
 export function guestPage(route, ui, act) {
   const { host, domain } = route;
@@ -76,6 +76,6 @@ function topology(guest) {
           h("span", { class: "arrow", role: "img", "aria-label": "is" }, "→"),
           h("span", { class: "mono" }, device.device),
           h("span", { class: "what" }, nature(device)),
-          device.isRecovering ? badge("busy", "recovering") : h("span", { class: "quiet" }, interrupts(device))))));
+          troubleOf(device) ? badge("busy", troubleOf(device)) : h("span", { class: "quiet" }, interrupts(device))))));
     }));
 }

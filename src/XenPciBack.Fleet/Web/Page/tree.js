@@ -3,7 +3,7 @@
 import { h } from "./view.js";
 import { fleet, isUp, missed, nameOf, now } from "./fleet.js";
 import { sparkline } from "./sparkline.js";
-import { badge, clock, grouped, guestName, interrupts, isNamed, latency, moment, nature, plural, rate, span, stateName, toneOf, tones } from "./words.js";
+import { badge, clock, grouped, guestName, interrupts, isNamed, latency, moment, nature, plural, rate, span, stateName, toneOf, tones, troubleOf } from "./words.js";
 
 /** Above this many devices the guests are closed at first; above this many guests the hosts, but for those where something is amiss. */
 const mostDevices = 60, mostGuests = 100;
@@ -71,10 +71,11 @@ function guestRow(entry, guest, kill, parent) {
 
 function deviceRow(entry, device, parent) {
   const info = nature(device);
-  const state = device.isRecovering ? "recovering" : interrupts(device);
+  const trouble = troubleOf(device);
+  const state = trouble ?? interrupts(device);
   return {
     key: `${parent}/${device.device}`, parent, level: 3, kind: "device", isLost: !isUp(entry),
-    name: device.device, note: `as ${device.virtual.replace(/^0000:/, "")}`, state: device.isRecovering ? badge("busy", state) : h("span", { class: "quiet" }, state), info,
+    name: device.device, note: `as ${device.virtual.replace(/^0000:/, "")}`, state: trouble ? badge("busy", state) : h("span", { class: "quiet" }, state), info,
     says: `device ${device.device}, ${info}, seen by the guest at ${device.virtual}, ${state}`, words: `${device.device} ${device.virtual} ${info} ${state}`,
   };
 }

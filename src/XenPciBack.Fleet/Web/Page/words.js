@@ -5,7 +5,7 @@ import { h } from "./view.js";
 /** Colour, mark and meaning of what a guest, a device or a host can be. */
 export const tones = {
   good: { mark: "●", means: "works: connected, live" },
-  busy: { mark: "◐", means: "on its way: connecting, reconfiguring, closing, recovering" },
+  busy: { mark: "◐", means: "on its way: connecting, reconfiguring, closing, recovering; a device that does not answer" },
   idle: { mark: "○", means: "not connected" },
   bad: { mark: "✕", means: "killed: the guest was crashed because its device was lost" },
   kept: { mark: "◆", means: "in quarantine: no guest gets it until it is cleared" },
@@ -24,6 +24,7 @@ export const badge = (tone, text) => h("span", { class: `badge ${tone}` }, h("sp
 /** Kinds of incidents: title, tone. */
 export const kinds = {
   deviceError: ["Device error", "busy"],
+  deviceSlow: ["Slow device", "busy"],
   recovered: ["Recovered", "good"],
   guestKilled: ["Guest killed", "bad"],
   quarantined: ["Quarantine", "kept"],
@@ -90,6 +91,9 @@ export const hex = (value, digits) => value.toString(16).padStart(digits, "0");
 export const nature = device => device.vendorId === 0 ? "not in use any more" : `${className(device.classCode)} [${ids(device)}]`;
 
 const ids = device => `${hex(device.vendorId, 4)}:${hex(device.deviceId, 4)}`;
+
+/** What is amiss with a device; null if nothing is. */
+export const troubleOf = device => device.unansweredSeconds ? `no answer for ${Math.round(device.unansweredSeconds)} s` : device.isRecovering ? "recovering" : null;
 
 export const interrupts = device => device.vectors > 0 ? `${device.interrupts} × ${device.vectors}` : device.interrupts === "none" ? "no interrupt" : device.interrupts;
 
