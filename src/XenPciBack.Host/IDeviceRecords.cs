@@ -9,6 +9,8 @@ namespace XenPciBack.Host;
 /// </summary>
 public interface IDeviceRecords
 {
+    IReadOnlyList<(DomainId Guest, HostBdf Function)> All { get; }
+
     /// <summary>The records that nobody in this process has open: of guests that are about to be taken up, or that nobody has given their devices back of.</summary>
     IReadOnlyList<(DomainId Guest, HostBdf Function)> Unopened { get; }
 

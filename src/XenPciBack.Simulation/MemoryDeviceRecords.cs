@@ -13,11 +13,13 @@ public sealed class MemoryDeviceRecords
     public int Count => _records.Count;
 
     /// <summary>What one daemon's process has mapped of it, until it is killed.</summary>
-    internal IDeviceRecords OfOneDaemon(CancellationToken killed) => new Process(_records, killed);
+    public IDeviceRecords OfOneDaemon(CancellationToken killed) => new Process(_records, killed);
 
     private sealed class Process(ConcurrentDictionary<(DomainId Guest, HostBdf Function), byte[]> records, CancellationToken killed) : IDeviceRecords
     {
         private readonly ConcurrentDictionary<(DomainId, HostBdf), bool> _open = new();
+
+        public IReadOnlyList<(DomainId Guest, HostBdf Function)> All => [.. records.Keys];
 
         public IReadOnlyList<(DomainId Guest, HostBdf Function)> Unopened => [.. records.Keys.Where(key => !_open.ContainsKey(key))];
 

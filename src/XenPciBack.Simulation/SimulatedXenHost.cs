@@ -45,6 +45,9 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public SimulatedAerFeed Aer { get; } = new();
     public MemoryRecords LastingRecords { get; } = new();
 
+    /// <summary>What daemons have put on record to do.</summary>
+    public MemoryRecords Intents { get; } = new();
+
     /// <summary>What daemons have put on record of their guests' devices.</summary>
     public MemoryDeviceRecords DeviceRecords { get; } = new();
 
@@ -88,10 +91,11 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public DaemonProcess StartProcess()
     {
         var killed = new CancellationTokenSource();
-        var parts = new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash, _guests.ContainsKey), new SimulatedGuestPirqs(Pirqs, Pci), Pci.OfOneProcess(), Aer)
+        var parts = new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash, _guests.ContainsKey), new SimulatedGuestPirqs(Pirqs, Pci), Pci.OfOneProcess(), Aer.OfOneDaemon())
         {
             Toolstack = Toolstack,
             DeviceRecords = DeviceRecords.OfOneDaemon(killed.Token),
+            Intents = Intents,
             LastingRecords = LastingRecords,
             Clock = Clock,
         };

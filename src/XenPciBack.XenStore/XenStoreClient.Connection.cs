@@ -40,12 +40,18 @@ public sealed partial class XenStoreClient
     /// Something may have changed: read again. Called on the connection's reader, possibly before this method returns, so
     /// it must neither block nor throw; not called again until <see cref="XenStoreWatch.Accept"/>.
     /// </param>
+    /// <param name="concerns">
+    /// Asked on the reader, too, about the node that each event names; false: nothing has changed. null: all of them concern.
+    /// The watch's own node stands for anything: xenstored names it upon registration, and when a connection comes back.
+    /// </param>
     /// <remarks>
     /// When the connection is lost while xenstored is asked, the watch counts as registered: the next connection registers it.
     /// </remarks>
-    public async Task<XenStoreWatch> WatchAsync(XenStorePath path, Action onChange)
+    public async Task<XenStoreWatch> WatchAsync(
+        XenStorePath path, Action onChange, Func<XenStorePath, bool>? concerns = null)
     {
-        var watch = new XenStoreWatch(this, path, $"xenpciback-{Interlocked.Increment(ref _lastToken)}", onChange);
+        var token = $"xenpciback-{Interlocked.Increment(ref _lastToken)}";
+        var watch = new XenStoreWatch(this, path, token, onChange, concerns);
         var connection = await ConnectedAsync().ConfigureAwait(false);
         // Known before xenstored is asked: through the device node the first event may overtake the reply.
         while (!TryAdd(watch, connection))
@@ -237,7 +243,7 @@ public sealed partial class XenStoreClient
         }
     }
 
-    private void Notify(string token)
+    private void Notify(string path, string token)
     {
         XenStoreWatch? watch;
         lock (_gate)
@@ -245,7 +251,7 @@ public sealed partial class XenStoreClient
         try
         {
             // Unknown: unregistered while the event was under way.
-            watch?.Notify();
+            watch?.Notify(XenStorePath.TryParse(path, out var changed) ? changed : null);
         }
 #pragma warning disable CA1031 // Whatever an owner's callback throws, the other watches' events must go on.
         catch (Exception failure)

@@ -10,7 +10,7 @@ namespace XenPciBack.XenStore;
 internal sealed class XenStoreConnection : IAsyncDisposable
 {
     private readonly XenStoreTransport _transport;
-    private readonly Action<string> _onWatchEvent;
+    private readonly Action<string, string> _onWatchEvent;
     private readonly Lock _gate = new();
     private readonly Dictionary<uint, PendingRequest> _pending = [];
     private readonly SemaphoreSlim _freeSlots;
@@ -21,8 +21,11 @@ internal sealed class XenStoreConnection : IAsyncDisposable
     private Exception? _cause;
     private uint _lastRequestId;
 
-    /// <summary>Starts reading. <paramref name="onWatchEvent"/> gets each event's token, on the reader; it must neither block nor throw.</summary>
-    public XenStoreConnection(XenStoreTransport transport, int requestsInFlight, Action<string> onWatchEvent)
+    /// <summary>
+    /// Starts reading. <paramref name="onWatchEvent"/> gets each event's path and token, on the reader; it must neither block
+    /// nor throw.
+    /// </summary>
+    public XenStoreConnection(XenStoreTransport transport, int requestsInFlight, Action<string, string> onWatchEvent)
     {
         _transport = transport;
         _onWatchEvent = onWatchEvent;
@@ -128,9 +131,9 @@ internal sealed class XenStoreConnection : IAsyncDisposable
 
     private void DispatchEvent(ReadOnlySpan<byte> payload)
     {
-        if (!XenStorePayload.TryTakeString(ref payload, out _) || !XenStorePayload.TryTakeString(ref payload, out var token))
+        if (!XenStorePayload.TryTakeString(ref payload, out var path) || !XenStorePayload.TryTakeString(ref payload, out var token))
             throw new XenStoreProtocolException("a watch event is not a path and a token");
-        _onWatchEvent(token);
+        _onWatchEvent(path, token);
     }
 
     private void DispatchReply(XenStoreHeader header, ReadOnlySpan<byte> payload)

@@ -19,12 +19,15 @@ public sealed class XenStoreWatch : IAsyncDisposable
 
     private readonly XenStoreClient _client;
     private readonly Action _onChange;
+    private readonly Func<XenStorePath, bool>? _concerns;
     private int _state;
 
-    internal XenStoreWatch(XenStoreClient client, XenStorePath path, string token, Action onChange)
+    internal XenStoreWatch(
+        XenStoreClient client, XenStorePath path, string token, Action onChange, Func<XenStorePath, bool>? concerns)
     {
         _client = client;
         _onChange = onChange;
+        _concerns = concerns;
         Path = path;
         Token = token;
     }
@@ -56,8 +59,11 @@ public sealed class XenStoreWatch : IAsyncDisposable
             await _client.UnwatchAsync(this).ConfigureAwait(false);
     }
 
-    internal void Notify()
+    /// <param name="changed">The node that has changed, at or below <see cref="Path"/>; null: its name is no path.</param>
+    internal void Notify(XenStorePath? changed)
     {
+        if (changed is { } node && _concerns?.Invoke(node) == false)
+            return;
         if (Interlocked.CompareExchange(ref _state, Notified, Idle) == Idle)
             _onChange();
         else

@@ -43,6 +43,7 @@ public sealed class AerMonitorTests : TestKit
     {
         var monitor = _supervisor.ChildActorOf(AerMonitor.Props(_bare.Host, policies ?? Policies));
         await _supervisor.ExpectMsgAsync(AerMonitor.Listening.Instance, Eventually.Patience);
+        await _supervisor.ExpectMsgAsync(AerMonitor.PastErrorsTold.Instance, Eventually.Patience);
         return monitor;
     }
 
@@ -63,7 +64,9 @@ public sealed class AerMonitorTests : TestKit
     {
         await monitor.Ask<ActorIdentity>(new Identify(null), Eventually.Patience);
         var acts = new List<AerMonitor.Act>();
-        while (_supervisor.HasMessages) acts.Add(await _supervisor.ExpectMsgAsync<AerMonitor.Act>(Eventually.Patience));
+        while (_supervisor.HasMessages)
+            if (await _supervisor.ReceiveOneAsync(Eventually.Patience) is AerMonitor.Act act)
+                acts.Add(act);
         return [.. acts];
     }
 
@@ -83,7 +86,7 @@ public sealed class AerMonitorTests : TestKit
         Connect(Web, Nic, Sata);
         Connect(Lab, Edu);
         _bare.Aer.Inject(Nic, severity, CompletionTimeout);
-        Assert.Equal([new AerMonitor.Act(Web, Nic, severity, text, AerResponse.Kill)], await ActsAsync(monitor));
+        Assert.Equal([new AerMonitor.Act(Web, Nic, severity, text, AerResponse.Kill) { Source = Nic }], await ActsAsync(monitor));
         var published = await PublishedAsync();
         Assert.Equal([new BackendEvents.DeviceOfGuest(Web, Nic)], published.Concerned.ToArray());
         Assert.True(published is { IsNews: true, EndsGuest: true });
@@ -157,7 +160,7 @@ public sealed class AerMonitorTests : TestKit
         Assert.Empty(await ActsAsync(monitor));
         for (var i = 0; i < 3; i++) _bare.Aer.Inject(Nic, AerSeverity.Correctable, ReceiverError);
         Assert.Equal(
-            [new AerMonitor.Act(Web, Nic, AerSeverity.Correctable, "correctable: Receiver Error", AerResponse.Kill)],
+            [new AerMonitor.Act(Web, Nic, AerSeverity.Correctable, "correctable: Receiver Error", AerResponse.Kill) { Source = Nic }],
             await ActsAsync(monitor));
     }
 
@@ -236,6 +239,45 @@ public sealed class AerMonitorTests : TestKit
         Sys.EventStream.Publish(new BackendEvents.GuestGone(Web));
         foreach (var device in (HostBdf[])[Nic, Edu, Sata]) _bare.Aer.Inject(device, AerSeverity.Fatal, MalformedTlp);
         Assert.Equal([(Lab, Sata)], await ConcernedAsync(monitor));
+    }
+
+    [Fact]
+    public async Task The_parent_is_told_how_many_acts_an_error_leads_to_and_the_error_is_not_handled_yet()
+    {
+        var monitor = await StartAsync();
+        Connect(Web, isOld: false, (Nic, [Port]));
+        Connect(Lab, isOld: false, (Edu, [Port]));
+        _bare.Aer.Inject(Port, AerSeverity.NonFatal, CompletionTimeout);
+        await _supervisor.ExpectMsgAsync(new AerMonitor.Met(Port, Acts: 2), Eventually.Patience);
+        Assert.Equal([Port, Port], (await ActsAsync(monitor)).Select(act => act.Source));
+        Assert.Equal([Port], _bare.Aer.Unhandled);
+    }
+
+    [Fact]
+    public async Task An_error_that_concerns_nobody_is_handled_at_once()
+    {
+        var monitor = await StartAsync();
+        _bare.Aer.Inject(Nic, AerSeverity.Fatal, MalformedTlp);
+        _bare.Aer.Inject(Nic, AerSeverity.Correctable, ReceiverError);
+        await ActsAsync(monitor);
+        Assert.Empty(_bare.Aer.Unhandled);
+    }
+
+    [Fact]
+    public async Task An_error_concerns_a_guest_that_has_not_been_heard_of_and_has_the_device_on_record()
+    {
+        _bare.Host.DeviceRecords.Open(Web, Nic).Dispose();
+        _bare.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
+        var monitor = _supervisor.ChildActorOf(AerMonitor.Props(_bare.Host, Policies));
+        await _supervisor.ExpectMsgAsync(AerMonitor.Listening.Instance, Eventually.Patience);
+        await _supervisor.ExpectMsgAsync(new AerMonitor.Met(Nic, Acts: 1), Eventually.Patience);
+        Assert.Equal(Web, (await _supervisor.ExpectMsgAsync<AerMonitor.Act>(Eventually.Patience)).Guest);
+        await _supervisor.ExpectMsgAsync(AerMonitor.PastErrorsTold.Instance, Eventually.Patience);
+        Assert.Equal([Nic], _bare.Aer.Unhandled);
+        // What is heard of a guest counts from then on.
+        Connect(Web, Edu);
+        _bare.Aer.Inject(Nic, AerSeverity.NonFatal, CompletionTimeout);
+        Assert.Empty(await ActsAsync(monitor));
     }
 
     [Fact]

@@ -146,6 +146,34 @@ public class BackendSupervisorTests
     }
 
     [Fact]
+    public async Task A_write_below_one_guest_asks_xenstored_nothing_about_the_others()
+    {
+        await using var dom0 = await StartAsync();
+        DomainId[] guests = [.. Enumerable.Range(1, 50).Select(number => new DomainId(number))];
+        foreach (var guest in guests) await CreateDirectoryAsync(dom0, guest);
+        await using var supervisor = await Supervised.StartAsync(dom0);
+        var others = guests.Skip(1).Select(guest => dom0.Xen.Faults.Watch(FaultPoint.StoreReply, guest)).ToList();
+        await supervisor.ReadyAsync();
+        // A watch fires once when it is registered, so that they are listed once more.
+        var (before, quiet) = (0, 0);
+        await Eventually.IsTrueAsync(() =>
+        {
+            var now = others.Sum(requests => requests.Struck);
+            (before, quiet) = (now, now == before ? quiet + 1 : 0);
+            return quiet == 20;
+        });
+        for (var i = 0; i < 100; i++)
+            await dom0.Store.WriteAsync(SimulatedToolstack.BackendOf(Web) / "node", $"{i}");
+        await using var barrier = await dom0.Store.WatchAsync(SimulatedToolstack.BackendOf(Web), () => { });
+        await supervisor.HandledAsync();
+        Assert.Equal(before, others.Sum(requests => requests.Struck));
+        // A directory that comes has them listed.
+        await CreateDirectoryAsync(dom0, new DomainId(51));
+        await Eventually.EqualAsync(51, () => dom0.Events.Of<Started>().Count);
+        Assert.InRange(others.Sum(requests => requests.Struck), before + others.Count, int.MaxValue);
+    }
+
+    [Fact]
     public async Task A_guest_of_the_kernels_backend_is_left_to_it()
     {
         await using var dom0 = await StartAsync();

@@ -12,10 +12,11 @@ internal sealed class BareHost : IDisposable
     public BareHost() => Host = new XenHost(
         new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports),
         new SimulatedHypervisor(_ => true, _ => true), new SimulatedGuestPirqs(new DomainPirqs(), Pci),
-        Pci.OfOneProcess(), Aer)
+        Pci.OfOneProcess(), Aer.OfOneDaemon())
     {
         Toolstack = null!,
-        DeviceRecords = null!,
+        DeviceRecords = new MemoryDeviceRecords().OfOneDaemon(CancellationToken.None),
+        Intents = new MemoryRecords(),
         LastingRecords = new MemoryRecords(),
         Clock = Clock,
     };

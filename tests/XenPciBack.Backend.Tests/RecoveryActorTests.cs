@@ -45,8 +45,8 @@ public sealed class RecoveryActorTests : TestKit
     private async Task FailsAsync(IActorRef recovery, string reason)
     {
         await _device.WatchAsync(recovery);
-        var lose = await _device.ExpectMsgAsync<DeviceActor.Lose>(Eventually.Patience);
-        Assert.Contains(reason, lose.Reason, StringComparison.Ordinal);
+        var failed = await _guest.ExpectMsgAsync<RecoveryActor.Failed>(Eventually.Patience);
+        Assert.Contains(reason, failed.Reason, StringComparison.Ordinal);
         await _device.ExpectTerminatedAsync(recovery, Eventually.Patience);
         Assert.False(_guest.HasMessages || _events.HasMessages);
     }

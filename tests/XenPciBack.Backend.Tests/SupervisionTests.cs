@@ -10,7 +10,7 @@ using XenPciBack.Simulation.Pci.Devices;
 namespace XenPciBack.Backend.Tests;
 
 /// <summary>
-/// Every row of the supervision table (src/XenPciBack.Backend/Supervision.cs) against every state in which guest and
+/// Every row of the supervision table (FailureTable.cs) against every state in which guest and
 /// device can be: what fails ends whom it should and nobody else, whose requests are counted meanwhile.
 /// </summary>
 public abstract class SupervisionTests

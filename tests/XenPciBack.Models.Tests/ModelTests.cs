@@ -34,7 +34,6 @@ public class ModelTests(ITestOutputHelper output)
         { "handover", "PORT_OF_MANY" },
         { "handover", "ANOTHER_GUEST_HANGS DESCRIPTORS_OF_ITS_OWN" },
         { "crash", "" },
-        { "crash", "TODAY NO_KILLS ACCESSES_RETURN" },
     };
 
     /// <summary>Steps left out, and the property that each of them breaks.</summary>
@@ -82,10 +81,6 @@ public class ModelTests(ITestOutputHelper output)
         { "crash", "NO_RETRY", Quarantined },
         // A limit: a loss that only this daemon has seen, no record of it can be written, and the daemon is killed.
         { "crash", "RECORDS_FAIL_FOR_WHAT_ONE_DAEMON_SAW", NotGivenAgain },
-        // The code as it is: with a kill alone, with an access that never returns alone.
-        { "crash", "TODAY", Crashed },
-        { "crash", "TODAY ACCESSES_RETURN", Crashed },
-        { "crash", "TODAY NO_KILLS", Crashed },
     };
 
     [SpinTheory]

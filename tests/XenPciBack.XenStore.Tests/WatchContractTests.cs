@@ -112,6 +112,21 @@ public sealed class WatchContractTests(ScratchStore store) : IClassFixture<Scrat
     }
 
     [Fact]
+    public async Task An_event_whose_node_does_not_concern_the_owner_is_no_notification()
+    {
+        var notifications = 0;
+        await using var watch = await _client.WatchAsync(
+            _here, () => Interlocked.Increment(ref notifications), changed => !changed.IsAtOrBelow(_here / "other"));
+        await Eventually.IsTrueAsync(() => notifications == 1);
+        watch.Accept();
+        await _client.WriteAsync(_here / "other/node", "1");
+        await BarrierAsync();
+        Assert.Equal(1, notifications);
+        await _client.WriteAsync(_here / "node", "1");
+        await Eventually.IsTrueAsync(() => notifications == 2);
+    }
+
+    [Fact]
     public async Task Special_names_can_be_watched()
     {
         await using var introduced = await WatchProbe.StartAsync(_client, XenStorePath.IntroduceDomain);

@@ -1,14 +1,13 @@
 /*
  * Crash first: a device of a guest is lost, so the guest must die and no guest may get the device.
  *
- * Without a switch this is the target order of issue 15: intent on record, hypercall, quarantine, and only then the
- * actors are stopped and the device is given back. TODAY is the order of the code before issue 15. The daemon can be
- * killed KILLS times, at any step; the next daemon starts from what is on record. "In the end" is the moment when
- * nothing can happen any more.
+ * CrashSequence.Run has the order: intent on record, hypercall, quarantine, intent removed; only then the guest's actors
+ * are told and the device is given back. The daemon can be killed KILLS times, at any step; the next daemon starts from
+ * what is on record. "In the end" is the moment when nothing can happen any more.
  *
  * What outlives what:
  *   the process   the guest and its state in Xen; the kernel's error counters; the records below /run (intent, device
- *                 record with its unsettled error, errors told); the quarantine below /var/lib
+ *                 record, errors told); the quarantine below /var/lib
  *   the host      the quarantine only. A host that dies takes its guests along, so its death is not modelled.
  * All else is memory of the daemon and dies with it. What xenstore is told of the loss (aerState, error) decides
  * nothing here, and is left out.
@@ -18,17 +17,9 @@
  * (RECORDS_FAIL_FOR_WHAT_ONE_DAEMON_SAW).
  */
 
-#ifdef NO_KILLS
-#define KILLS 0
-#else
 #define KILLS 2
-#endif
 #define FAILED_WRITES 1             /* of the quarantine, by all daemons together */
-#ifdef TODAY
-#define THREADS 4                   /* of a daemon: feed, supervisor, loop, and one that writes the quarantine */
-#else
-#define THREADS 2                   /* of a daemon: feed and supervisor; nothing here waits for a loop */
-#endif
+#define THREADS 2                   /* of a daemon: the feed's, and the one that is made for a loss; neither waits for a loop */
 
 /* Xen, the kernel, the toolstack. */
 bool hasFailed;                     /* the device, while its guest runs */
@@ -41,7 +32,6 @@ bool accessHangs;                   /* the device never answers, and the loop of
 /* On record below /run. */
 bool intent;                        /* the guest must die and its device goes into quarantine */
 bool told;                          /* the error needs not be told again */
-bool unsettled;                     /* DeviceRecord.UnsettledError */
 bool deviceRecord = true;           /* the guest has the device */
 bool runIsBroken;                   /* no intent can be written */
 
@@ -54,7 +44,6 @@ bool report;                        /* the error, on its way to the supervisor *
 bool hasLooked;                     /* the feed has looked at the counters for the first time */
 bool mustDie;                       /* the supervisor knows that the guest must die */
 bool isHeld;                        /* Quarantine.Hold */
-bool lose, lost;                    /* today: DeviceActor.Lose on its way down, DeviceLostException on its way up */
 
 bool isAlive = true;
 byte threads;                       /* that run */
@@ -70,13 +59,9 @@ bool wasIntended;                   /* for the properties: the intent was on rec
 active proctype Device() {
     if
     :: isCounted = true
-#ifndef TODAY
     :: isCounted = false            /* only this daemon has seen it: a device that is gone, a recovery that failed */
-#endif
     fi;
-#ifndef ACCESSES_RETURN
     if :: accessHangs = true :: true fi;
-#endif
 #ifdef RECORDS_FAIL_FOR_WHAT_ONE_DAEMON_SAW
     if :: runIsBroken = true :: true fi;
 #else
@@ -97,7 +82,7 @@ end:
     do
     :: atomic {
         !isAlive && threads == 0 ->
-        report = false; hasLooked = false; mustDie = false; isHeld = false; lose = false; lost = false;
+        report = false; hasLooked = false; mustDie = false; isHeld = false;
         isAlive = true
         }
     od
@@ -107,14 +92,12 @@ active proctype Toolstack() {
 end:
     isCrashed -> isGone = true;
 end_next_guest:
-    /* AssignedDevice.Open: Quarantine.Find */
+    /* AssignedDevice.Open: Quarantine.Find, after Quarantine.WhenComplete */
     atomic {
         (isAlive && !isHeld && !isQuarantined
-#ifndef TODAY
-        && !intent && !mustDie && !report           /* target: nothing on record or on its way says otherwise */
+        && !intent && !mustDie && !report           /* BackendSupervisor.OnFirstListed: intents are read first */
 #ifndef GIVE_BEFORE_FEED
-        && hasLooked                                /* target: the errors since the last daemon have been read */
-#endif
+        && hasLooked                                /* BackendSupervisor.OnPastErrorsTold */
 #endif
         ) -> isGivenAgain = true
     }
@@ -139,27 +122,26 @@ end:
         isKnown = told;                             /* Watcher.Remember */
         if
         :: isCounted && hasFailed && !isKnown -> isKnown = true; report = true;
-#if defined(TODAY) || defined(TOLD_FIRST)
+#ifdef TOLD_FIRST
             told = true
 #endif
         :: else
         fi;
-        hasLooked = true;                           /* Watcher.Look */
+        hasLooked = true;                           /* Watcher.Look, Watcher.TellPastErrorsTold */
 end_look:
         do
         :: isCounted && hasFailed && !isKnown ->
             isKnown = true;
             report = true;                          /* Watcher.Tell, AerMonitor.OnError */
-#if defined(TODAY) || defined(TOLD_FIRST)
-            told = true                             /* Watcher.Record: today before anything has been done about it */
+#ifdef TOLD_FIRST
+            told = true                             /* before anything has been done about it */
 #endif
         :: atomic { !isCounted && hasFailed && kills == 0 && !isKnown -> isKnown = true; report = true }
         od
     DIES
 }
 
-#ifndef TODAY
-/* ---- The target ---------------------------------------------------------------------------- */
+/* ---- The supervisor ------------------------------------------------------------------------ */
 
 inline write_intent() {
 #ifdef NO_INTENT_RECORD
@@ -184,7 +166,7 @@ end:
 #ifdef NO_FINISH
         skip;
 #else
-        if :: intent -> mustDie = true :: else fi;  /* target: the next daemon finishes what is on record */
+        if :: intent -> mustDie = true :: else fi;  /* Loss.Unfinished, GuestLedger.OnLossFound */
 #endif
 end_serving:
         if
@@ -194,15 +176,15 @@ end_serving:
         if
         :: isGone && !deviceRecord -> told = true   /* nobody has the device, and nobody had it: nothing to do */
         :: else ->
-            write_intent();                         /* target: one small write below /run */
+            write_intent();                         /* CrashSequence.Run: one small write below /run */
 #ifdef STOP_FIRST
             !accessHangs;                           /* the actors end when the access does */
 #endif
 #ifdef CRASH_BEHIND_ACCESS
             !accessHangs;                           /* the order waits in the mailbox of the device */
 #endif
-            isCrashed = true;                       /* XenHypervisor.Crash, on a thread of its own */
-            isHeld = true;                          /* Quarantine.Hold */
+            isCrashed = true;                       /* XenHypervisor.Crash */
+            isHeld = true;                          /* Quarantine.Hold, in fact before the crash */
 #ifdef INTENT_REMOVED_FIRST
             intent = false;
 #endif
@@ -215,12 +197,12 @@ end_serving:
 #ifdef NO_RETRY
                 break
 #else
-                write_intent()                      /* BackendSupervisor.OnQuarantined: both are tried again */
+                write_intent()                      /* GuestLedger.OnTried: both are tried again */
 #endif
             od;
-            told = true;                            /* target: Watcher.Record, now that it has been acted on */
             intent = false;
-            if                                      /* target: the actors are stopped */
+            told = true;                            /* LinuxAerFeed.Handled, Watcher.Record */
+            if                                      /* GuestActor.OnGuestLost */
             :: !accessHangs -> give_back()
             :: accessHangs                          /* nobody gives it back before the access returns */
             fi
@@ -231,53 +213,3 @@ end_done:
     DIES
 }
 
-#else
-/* ---- Today --------------------------------------------------------------------------------- */
-
-active proctype Supervisor() {
-end:
-    LIVE
-end_serving:
-        do
-        :: atomic { report -> report = false };     /* BackendSupervisor.OnDeviceError */
-            if
-            :: isGone                               /* "It is gone by now, and the device nobody's." */
-            :: else ->
-                isHeld = true;                      /* BackendSupervisor.SetAside, Quarantine.Hold */
-                lose = true                         /* GuestActor.OnDeviceError: DeviceActor.Lose */
-            fi
-        :: atomic { lost -> lost = false };         /* BackendSupervisor.OnGuestLost */
-            isCrashed = true;                       /* XenHypervisor.Crash */
-            deviceRecord = false; unsettled = false /* AssignedDevice.GiveBack */
-        od
-    DIES
-}
-
-active proctype Writer() {                          /* a thread of the pool */
-end:
-    LIVE
-end_writing:
-        do                                          /* Quarantine.Record */
-        :: isHeld && !isQuarantined -> isQuarantined = true
-        :: isHeld && !isQuarantined && failedWrites < FAILED_WRITES -> failedWrites++
-        od
-    DIES
-}
-
-/* The thread that runs the device's actor; it belongs to the loop. */
-active proctype Loop() {
-end:
-    LIVE
-        if                                          /* DeviceActor.OnBegin, GuestActor.OnErrorFromBefore */
-        :: unsettled && !isGone -> report = true
-        :: else
-        fi;
-end_mailbox:
-        do
-        :: atomic { lose && !accessHangs -> lose = false };
-            unsettled = true;                       /* DeviceActor.Fail */
-            lost = true                             /* BackendSupervisor.SupervisorStrategy */
-        od
-    DIES
-}
-#endif

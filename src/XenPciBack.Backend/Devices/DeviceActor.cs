@@ -30,10 +30,6 @@ internal sealed class DeviceActor : ReceiveActor
     private bool _warnedOfDroppedWrite;
     private bool _handedOver;
     private bool _isGone;
-    private DeviceLostException? _lost;
-
-    // Done whenever nobody else has the function.
-    private Task _free = Task.CompletedTask;
     private bool _isFresh;
 
     // Read from the device when a trace first asks for names.
@@ -71,9 +67,6 @@ internal sealed class DeviceActor : ReceiveActor
     /// <summary>What the guest is being helped over, so that it is known to whoever takes the guest up; null: nothing any more.</summary>
     public sealed record Remember(AerSeverity? Error);
 
-    /// <summary>The device can be used no longer: the actor fails with a <see cref="DeviceLostException"/>.</summary>
-    public sealed record Lose(string Reason);
-
     /// <summary>To the parent, once: the host does not find the device any more.</summary>
     public sealed record Gone(HostBdf Device);
 
@@ -109,7 +102,6 @@ internal sealed class DeviceActor : ReceiveActor
         Receive<Begin>(_ => OnBegin());
         Receive<Remember>(remember => _device.Record.UnsettledError = remember.Error);
         Receive<Restore>(restore => BringBack(restore.Reset));
-        Receive<Lose>(Fail);
         Receive<GetConfigView>(asked =>
         {
             var device = _function.ReadAll();
@@ -132,8 +124,6 @@ internal sealed class DeviceActor : ReceiveActor
             Become(Serving);
             while (_waiting.TryDequeue(out var next)) Self.Tell(next.Message, next.Sender);
         });
-        // Its guest is not kept alive by a reset that takes long.
-        Receive<Lose>(Fail);
         ReceiveAny(message => _waiting.Enqueue((message, Sender)));
     }
 
@@ -173,7 +163,7 @@ internal sealed class DeviceActor : ReceiveActor
     {
         // Stopped without a release: the daemon is ending, or an actor has failed. The guest may go on using the device, and the
         // next daemon or actor takes it up as it is, so nothing is reset.
-        if (!_handedOver && _lost is not { IsTaken: true }) _device.Close();
+        if (!_handedOver) _device.Close();
     }
 
     private void OnBegin()
@@ -267,9 +257,7 @@ internal sealed class DeviceActor : ReceiveActor
     {
         var asker = Sender;
         Become(Restoring);
-        var recovering = Task.Run(() => Recover(reset));
-        _free = recovering.ContinueWith(_ => { }, TaskScheduler.Default);
-        recovering.PipeTo(Self, success: fault => new Restored(asker, fault), failure: e => new Restored(asker, e.Message));
+        Task.Run(() => Recover(reset)).PipeTo(Self, success: fault => new Restored(asker, fault), failure: e => new Restored(asker, e.Message));
     }
 
     private string? Recover(bool reset)
@@ -285,14 +273,6 @@ internal sealed class DeviceActor : ReceiveActor
         for (var began = _device.Clock.GetTimestamp(); !_config.IsReset; Thread.Sleep(10))
             if (_device.Clock.GetElapsedTime(began) > HostResetPatience) return false;
         return true;
-    }
-
-    private void Fail(Lose lose)
-    {
-        // Should the daemon end before the guest does.
-        _device.Record.UnsettledError = AerSeverity.Fatal;
-        _lost = new DeviceLostException(_device, _free, lose.Reason);
-        throw _lost;
     }
 
     private void GiveBack()

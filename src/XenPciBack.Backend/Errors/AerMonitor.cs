@@ -22,12 +22,28 @@ internal sealed class AerMonitor : ReceiveActor
     private readonly long _started;
     private IDisposable? _watch;
 
+    // What guests have of whom nothing has been heard yet: an error from before concerns them, too.
+    private readonly Dictionary<DomainId, ImmutableArray<SlotMember>> _onRecord;
+
     // Uncorrectable errors, the worst of each function, that guests may have met of whom nothing has been heard yet.
     private readonly Dictionary<HostBdf, AerError> _heardEarly = [];
 
     /// <summary>To the parent: this guest's device has met an error, and this is to be done.</summary>
     /// <param name="Error">What has happened, in words.</param>
-    public sealed record Act(DomainId Guest, HostBdf Device, AerSeverity Severity, string Error, AerResponse Response);
+    public sealed record Act(DomainId Guest, HostBdf Device, AerSeverity Severity, string Error, AerResponse Response)
+    {
+        /// <summary>The function whose error led to it; null if it was none that the feed has told of.</summary>
+        public HostBdf? Source { get; init; }
+    }
+
+    /// <summary>To the parent: an error of this function was told, which leads to so many <see cref="Act"/>s.</summary>
+    public sealed record Met(HostBdf Source, int Acts);
+
+    /// <summary>To the parent: it was told of every error that happened while no daemon ran.</summary>
+    public sealed record PastErrorsTold
+    {
+        public static readonly PastErrorsTold Instance = new();
+    }
 
     /// <summary>To the parent: changes of guests are heard from now on, and what was before is not known.</summary>
     public sealed record Listening
@@ -38,12 +54,15 @@ internal sealed class AerMonitor : ReceiveActor
     public AerMonitor(XenHost host, AerPolicies policies)
     {
         (_host, _policies, _started) = (host, policies, host.Clock.GetTimestamp());
+        _onRecord = host.DeviceRecords.All.GroupBy(record => record.Guest, record => record.Function).ToDictionary(
+            guest => guest.Key, guest => guest.Select(MemberOf).ToImmutableArray());
         Receive<AerReport.Met>(met => OnError(met.Error));
         Receive<AerReport.SourceLost>(lost => _log.Warning("Errors of devices are not heard from {Source} any more: {What}", lost.Source, lost.What));
         Receive<AerReport.RecordsLost>(lost => _log.Warning("The kernel's trace has dropped {Count} records of devices' errors; those are known by their number and status only", lost.Count));
         Receive<AerReport.SourceBack>(back => _log.Info("Errors of devices are heard from {Source} again", back.Source));
+        Receive<AerReport.PastErrorsTold>(_ => Context.Parent.Tell(PastErrorsTold.Instance));
         Receive<BackendEvents.GuestChanged>(OnGuestChanged);
-        Receive<BackendEvents.GuestGone>(gone => _guests.Remove(gone.Guest));
+        Receive<BackendEvents.GuestGone>(gone => OnGuestGone(gone.Guest));
     }
 
     public static Props Props(XenHost host, AerPolicies policies) => Akka.Actor.Props.Create(() => new AerMonitor(host, policies));
@@ -66,7 +85,7 @@ internal sealed class AerMonitor : ReceiveActor
     private void OnError(AerError error)
     {
         var (before, now) = Count(error);
-        var concerned = ConcernedBy(error, _guests);
+        var concerned = ConcernedBy(error, _guests.Concat(_onRecord));
         var isActedOn = error.IsUncorrectable || IsTooMuch(before, now);
         Context.System.EventStream.Publish(new BackendEvents.DeviceError(error)
         {
@@ -77,10 +96,25 @@ internal sealed class AerMonitor : ReceiveActor
             if (now.IsNews(before))
                 LogOf(error).Warning("The device reports an error, {Error}; {Count} within {Window} s",
                     error, now.Count, _policies.CorrectableWindow.TotalSeconds);
-            if (!isActedOn) return;
+            if (!isActedOn)
+            {
+                _host.Aer.Handled(error.Device, 1);
+                return;
+            }
         }
         if (!_heardEarly.TryGetValue(error.Device, out var worst) || worst.Severity < error.Severity) _heardEarly[error.Device] = error;
-        Concern(error, concerned, isNews: !error.IsUncorrectable || now.IsNews(before));
+        if (concerned.IsEmpty) _host.Aer.Handled(error.Device, 1);
+        else Context.Parent.Tell(new Met(error.Device, concerned.Length));
+        Concern(error, concerned, error.Device, isNews: !error.IsUncorrectable || now.IsNews(before));
+    }
+
+    private SlotMember MemberOf(HostBdf device) =>
+        new(new SlotCandidate(device, IsVirtualFunction: false, _host.Pci.BridgesAbove(device)), default);
+
+    private void OnGuestGone(DomainId guest)
+    {
+        _guests.Remove(guest);
+        _onRecord.Remove(guest);
     }
 
     private (ErrorRate Before, ErrorRate Now) Count(AerError error)
@@ -96,6 +130,7 @@ internal sealed class AerMonitor : ReceiveActor
     /// <summary>A guest that was there before: what was told by the feed at its start may concern it.</summary>
     private void OnGuestChanged(BackendEvents.GuestChanged changed)
     {
+        _onRecord.Remove(changed.Guest);
         var isNew = _guests.TryAdd(changed.Guest, changed.Devices);
         _guests[changed.Guest] = changed.Devices;
         if (!changed.IsOld)
@@ -104,7 +139,11 @@ internal sealed class AerMonitor : ReceiveActor
         }
         else if (isNew)
         {
-            foreach (var error in _heardEarly.Values) Concern(error, ConcernedBy(error, [KeyValuePair.Create(changed.Guest, changed.Devices)]), isNews: true);
+            foreach (var error in _heardEarly.Values)
+            {
+                var concerned = ConcernedBy(error, [KeyValuePair.Create(changed.Guest, changed.Devices)]);
+                Concern(error, concerned, source: null, isNews: true);
+            }
         }
     }
 
@@ -112,12 +151,15 @@ internal sealed class AerMonitor : ReceiveActor
         [.. guests.SelectMany(guest => guest.Value.Where(member => Concerns(error, member.Device)).Select(member => new BackendEvents.DeviceOfGuest(guest.Key, member.Host)))
             .OrderBy(one => one.Guest.Value)];
 
-    private void Concern(AerError error, ImmutableArray<BackendEvents.DeviceOfGuest> concerned, bool isNews)
+    private void Concern(AerError error, ImmutableArray<BackendEvents.DeviceOfGuest> concerned, HostBdf? source, bool isNews)
     {
         // The first of a storm, then the tenth, the hundredth and so on.
         if (isNews) LogOf(error).Error("The device reports an error, {Error}; {Concerned}", error, InWords(concerned));
         foreach (var (guest, device) in concerned)
-            Context.Parent.Tell(new Act(guest, device, error.Severity, error.ToString(), _policies.Of(device)));
+        {
+            var act = new Act(guest, device, error.Severity, error.ToString(), _policies.Of(device)) { Source = source };
+            Context.Parent.Tell(act);
+        }
     }
 
     private static string InWords(ImmutableArray<BackendEvents.DeviceOfGuest> concerned) =>

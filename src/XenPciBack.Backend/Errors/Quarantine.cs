@@ -18,12 +18,19 @@ public sealed class Quarantine(IRecords records)
 {
     // Not on record yet.
     private readonly ConcurrentDictionary<HostBdf, QuarantinedDevice> _held = new();
+    private readonly TaskCompletionSource _complete = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private long _changes;
 
     private sealed record Entry(int Guest, DateTimeOffset Since, string Reason);
 
     /// <summary>Grows after each change that this process makes; whoever takes it before <see cref="Devices"/> need not read them again while it stays.</summary>
     public long Changes => Interlocked.Read(ref _changes);
+
+    /// <summary>
+    /// Done when every device is held that a daemon before this one, or an error while no daemon ran, has made unfit for guests. No
+    /// device is given to a guest before.
+    /// </summary>
+    public Task WhenComplete => _complete.Task;
 
     // What is held first: it may be put on record between the two.
     public IReadOnlyList<QuarantinedDevice> Devices =>
@@ -45,6 +52,9 @@ public sealed class Quarantine(IRecords records)
             return new QuarantinedDevice(device, DomainId.Zero, default, "its record cannot be read");
         }
     }
+
+    /// <summary>See <see cref="WhenComplete"/>.</summary>
+    public void SetComplete() => _complete.TrySetResult();
 
     /// <summary>No guest gets the device from now on, as long as this process lives.</summary>
     public void Hold(QuarantinedDevice lost)

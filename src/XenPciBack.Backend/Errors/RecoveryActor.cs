@@ -7,8 +7,8 @@ using XenPciBack.Protocol.Aer;
 namespace XenPciBack.Backend.Errors;
 
 /// <summary>
-/// Takes one device of a guest through the recovery from an error. Its parent, the guest, has the page; a recovery that fails is a
-/// device that is lost.
+/// Takes one device of a guest through the recovery from an error. Its parent, the guest's actor, has the page. A recovery that
+/// fails is a device that is lost.
 /// </summary>
 internal sealed class RecoveryActor : ReceiveActor
 {
@@ -22,6 +22,9 @@ internal sealed class RecoveryActor : ReceiveActor
 
     /// <summary>To the parent: the device works again.</summary>
     public sealed record Ended(HostBdf Device);
+
+    /// <summary>To the parent: the device is lost.</summary>
+    public sealed record Failed(HostBdf Device, string Reason);
 
     public RecoveryActor(AerMonitor.Act error, IActorRef deviceActor)
     {
@@ -71,7 +74,7 @@ internal sealed class RecoveryActor : ReceiveActor
 
     private void Fail(string reason)
     {
-        _deviceActor.Tell(new DeviceActor.Lose($"{_error.Error}; {reason}"));
+        Context.Parent.Tell(new Failed(_error.Device, $"{_error.Error}; {reason}"));
         Context.Stop(Self);
     }
 }

@@ -3,6 +3,7 @@ using Akka.Event;
 using XenPciBack.Backend.Devices;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
+using XenPciBack.Protocol.Slots;
 using XenPciBack.Protocol.Xenbus;
 
 namespace XenPciBack.Backend.Guests;
@@ -12,6 +13,9 @@ internal sealed partial class GuestActor
 {
     private readonly Queue<ConnectionEffect> _effects = new();
     private readonly List<Task<AssignedDevice>> _opening = [];
+
+    // The device whose release the effects wait for.
+    private HostBdf? _releasing;
 
     // The kernel takes the ports of a process from it one after the other, and its locks somewhere in between. A thread that
     // is inside a device access keeps them until that returns: for a minute, if a device is being reset and does not answer.
@@ -39,16 +43,13 @@ internal sealed partial class GuestActor
                     return;
                 case ConnectionEffect.OpenDevice(var device, _) open:
                     _effects.Dequeue();
-                    if (device == _lost?.Bdf) OnInput(new ConnectionInput.DeviceOpened(_lost));
+                    if (_lost.Contains(device)) OnInput(WithoutDevice(device));
                     else Open(open);
                     return;
                 case ConnectionEffect.ReleaseDevice(var device):
                     _effects.Dequeue();
-                    _trace.Forget(device);
-                    EndRecovery(device);
-                    _meter.Take(device);
-                    if (!_devices.Remove(device, out var actor)) continue;
-                    actor.Tell(DeviceActor.Release.Instance);
+                    if (!Release(device)) continue;
+                    _releasing = device;
                     return;
                 case ConnectionEffect.Connect connect:
                     if (Connect(connect) is not { } connected) return;
@@ -79,7 +80,12 @@ internal sealed partial class GuestActor
 
     private void Open(ConnectionEffect.OpenDevice open)
     {
-        var opening = Task.Run(() => AssignedDevice.Open(_host, _quarantine, _settings.Devices, _directory.Guest, open.Device, open.Permissive, open.IsTakenUp));
+        var opening = Task.Run(async () =>
+        {
+            if (!open.IsTakenUp) await _quarantine.WhenComplete.ConfigureAwait(false);
+            return AssignedDevice.Open(
+                _host, _quarantine, _settings.Devices, _directory.Guest, open.Device, open.Permissive, open.IsTakenUp);
+        });
         _opening.Add(opening);
         opening.PipeTo(Self, success: opened => opened, failure: e => new ConnectionInput.DeviceRefused(open.Device, e.Message));
     }
@@ -95,18 +101,39 @@ internal sealed partial class GuestActor
         OnInput(new ConnectionInput.DeviceOpened(device.Candidate));
         if (!_standsBy && _connection.Slots.Members.FirstOrDefault(m => m.Host == bdf) is { Virtual: var place } && _devices.ContainsKey(bdf))
             _log.As(LogEvents.DeviceGiven).About(bdf).Info("Given to the guest as {VirtualBdf}", place);
+        if (_lost.Contains(bdf)) Release(bdf);
+    }
+
+    // The toolstack takes the device from its dead guest as if the guest had it.
+    private void OnDeviceRefused(ConnectionInput.DeviceRefused refused) =>
+        OnInput(_lost.Contains(refused.Device) ? WithoutDevice(refused.Device) : refused);
+
+    private static ConnectionInput.DeviceOpened WithoutDevice(HostBdf device) =>
+        new(new SlotCandidate(device, IsVirtualFunction: false, []));
+
+    /// <returns>false: it is not open.</returns>
+    private bool Release(HostBdf device)
+    {
+        _trace.Forget(device);
+        EndRecovery(device);
+        _meter.Take(device);
+        if (!_devices.Remove(device, out var actor)) return false;
+        actor.Tell(DeviceActor.Release.Instance);
+        return true;
     }
 
     private void OnReleased(DeviceActor.Released released)
     {
         released.Log(_log);
+        if (released.Device != _releasing) return;
+        _releasing = null;
         PerformEffects();
     }
 
     /// <returns>null: the daemon before this one is not quite gone, and it is tried again soon.</returns>
     private ConnectionInput? Connect(ConnectionEffect.Connect connect)
     {
-        if (_lost is not null) return new ConnectionInput.Connected();
+        if (!_lost.IsEmpty) return new ConnectionInput.Connected();
         var isTakenUp = _connection.State != XenbusState.Initialised;
         try
         {

@@ -22,7 +22,7 @@ internal sealed partial class GuestActor
 
     private void OnDeviceError(AerMonitor.Act act)
     {
-        if (_lost is not null) return;
+        if (!_lost.IsEmpty) return;
         var isOpen = _devices.TryGetValue(act.Device, out var device);
         if ((!isOpen || (act.Response == AerResponse.RecoverThenKill && _page is null)) && (_inPass || _connection.State == XenbusState.Unknown))
         {
@@ -36,11 +36,8 @@ internal sealed partial class GuestActor
         }
         switch (act.Response)
         {
-            case AerResponse.Kill:
-                device.Tell(new DeviceActor.Lose(act.Error));
-                break;
             case AerResponse.RecoverThenKill when _page is not { TakesAer: true }:
-                device.Tell(new DeviceActor.Lose($"{act.Error}; the guest has no error handling"));
+                Context.Parent.Tell(new DeviceLost(act.Guest, act.Device, $"{act.Error}; the guest has no error handling"));
                 break;
             case AerResponse.RecoverThenKill:
                 device.Tell(new DeviceActor.Remember(act.Severity));
@@ -57,6 +54,28 @@ internal sealed partial class GuestActor
     {
         _recoveries[act.Device] = Context.ActorOf(RecoveryActor.Props(act, device));
         if (_meter.Find(act.Device) is { } meter) meter.IsRecovering = true;
+    }
+
+    private void OnRecoveryFailed(RecoveryActor.Failed failed) =>
+        Context.Parent.Tell(new DeviceLost(_directory.Guest, failed.Device, failed.Reason));
+
+    private void OnGuestLost(HostBdf device)
+    {
+        if (_lost.IsEmpty) StopServing();
+        _lost = _lost.Add(device);
+        Release(device);
+        if (!_inPass && _connection.AwaitsFrontend) OnFrontendSilent();
+    }
+
+    /// <summary>No request is answered any more, not even the one in hand.</summary>
+    private void StopServing()
+    {
+        foreach (var device in _recoveries.Keys.ToList()) EndRecovery(device);
+        var awaitedAnswer = _disconnecting;
+        if (!_disconnecting) _page?.Unbind();
+        _page?.Unmap();
+        (_page, _disconnecting) = (null, false);
+        if (awaitedAnswer) PerformEffects();
     }
 
     /// <summary>The connection is what it is to be; errors that came before can be seen to.</summary>

@@ -21,6 +21,12 @@ internal sealed partial class GuestActor
     /// <summary>To the parent: what it has told of this device needs nothing more.</summary>
     public sealed record ErrorSettled(DomainId Guest, HostBdf Device);
 
+    /// <summary>To the parent: the device cannot be used any more, and its guest must not run on with it.</summary>
+    public sealed record DeviceLost(DomainId Guest, HostBdf Device, string Reason);
+
+    /// <summary>The guest was crashed, and this device of it is in quarantine: nothing is served any more, and the device is released.</summary>
+    public sealed record GuestLost(HostBdf Device);
+
     /// <summary>Publish the state and the devices as after a change, for somebody who is new.</summary>
     public sealed record AnnounceAgain
     {

@@ -36,8 +36,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private readonly GuestTrace _trace;
     private readonly GuestMeter _meter;
 
-    // The guest has been crashed because of this device: nothing is served any more, and the toolstack is not kept waiting.
-    private readonly SlotCandidate? _lost;
+    // The guest was crashed because of these devices: nothing is served any more, and the toolstack is not kept waiting.
+    private ImmutableHashSet<HostBdf> _lost;
 
     // Control plane
     private GuestConnection _connection;
@@ -54,7 +54,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     public GuestActor(
         BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine,
-        BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors,
+        BackendSettings settings, GuestMeter meter, ImmutableHashSet<HostBdf> lost, ImmutableArray<AerMonitor.Act> errors,
         bool standsBy)
     {
         (_directory, _host, _loop, _quarantine, _settings, _meter, _lost, _standsBy) =
@@ -76,6 +76,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         Receive<RecoveryActor.Question>(OnQuestion);
         Receive<NoVerdict>(_ => OnNoVerdict());
         Receive<RecoveryActor.Ended>(ended => EndRecovery(ended.Device));
+        Receive<RecoveryActor.Failed>(failed => OnRecoveryFailed(failed));
+        Receive<GuestLost>(lost => OnGuestLost(lost.Device));
         Receive<DeviceActor.Gone>(gone => OnDeviceGone(gone.Device));
         Receive<DeviceActor.Unsettled>(unsettled => OnErrorFromBefore(unsettled.Device, unsettled.Severity));
         Receive<TakeOver>(_ => OnTurn());
@@ -90,6 +92,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         Receive<FrontendIsSilent>(_ => OnFrontendSilent());
         Receive<ClosedForLong>(_ => OnClosedForLong());
         Receive<Ended>(_ => OnEnded());
+        Receive<ConnectionInput.DeviceRefused>(OnDeviceRefused);
         Receive<ConnectionInput>(OnInput);
         Receive<AssignedDevice>(OnDeviceOpened);
         Receive<DeviceActor.Released>(OnReleased);
@@ -102,12 +105,12 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     /// <param name="loop">Serves the guest; the actor leaves it at its end.</param>
     /// <param name="meter">What an actor before this one has counted for the same guest is in it.</param>
-    /// <param name="lost">The device for which the guest has been crashed; null for a guest that runs.</param>
+    /// <param name="lost">The devices for which the guest was crashed; none for a guest that runs.</param>
     /// <param name="errors">What an actor before this one was told of the guest's devices and has not seen through.</param>
     /// <param name="standsBy">Another daemon serves the guest, until <see cref="TakeOver"/>.</param>
     public static Props Props(
         BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine,
-        BackendSettings settings, GuestMeter meter, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors,
+        BackendSettings settings, GuestMeter meter, ImmutableHashSet<HostBdf> lost, ImmutableArray<AerMonitor.Act> errors,
         bool standsBy) =>
         Akka.Actor.Props.Create(() => new GuestActor(
                 directory, client, host, loop, quarantine, settings, meter, lost, errors, standsBy))
@@ -149,7 +152,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         // A pass under way may be the answer that was missing; the timer starts again if it is not.
         if (_inPass || !_connection.AwaitsFrontend) return;
-        if (_lost is null) _log.Warning("The frontend has not answered a change of its devices for {Patience} s; carried out without it", _settings.HotPlugPatience.TotalSeconds);
+        if (_lost.IsEmpty) _log.Warning("The frontend has not answered a change of its devices for {Patience} s; carried out without it", _settings.HotPlugPatience.TotalSeconds);
         _connection = _connection.Step(new ConnectionInput.FrontendSilent()).Next;
         OnChanged();
     }
@@ -213,7 +216,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         else if (_directoryGone) Finish();
         else if (_connection.AwaitsReopening && !Timers.IsTimerActive(nameof(ClosedForLong))) Timers.StartSingleTimer(nameof(ClosedForLong), ClosedForLong.Instance, ReopeningPause);
         else if (!_connection.AwaitsFrontend) Timers.Cancel(nameof(ConnectionInput.FrontendSilent));
-        else if (_lost is not null) OnFrontendSilent();
+        else if (!_lost.IsEmpty) OnFrontendSilent();
         else if (!Timers.IsTimerActive(nameof(ConnectionInput.FrontendSilent)))
             Timers.StartSingleTimer(nameof(ConnectionInput.FrontendSilent), FrontendIsSilent.Instance, _settings.HotPlugPatience);
     }

@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using Akka.Actor;
-using Akka.Event;
 using XenPciBack.Backend.Devices;
 using XenPciBack.Backend.Errors;
 using XenPciBack.Backend.Guests;
@@ -8,248 +7,310 @@ using XenPciBack.Backend.Status;
 using XenPciBack.Backend.Tracing;
 using XenPciBack.Host;
 using XenPciBack.Protocol;
-using XenPciBack.Protocol.Slots;
 using XenPciBack.XenStore;
 
 namespace XenPciBack.Backend.Supervision;
 
-/// <summary>Watches <c>backend/pci</c> and keeps one <see cref="GuestActor"/> for each connection directory in it.</summary>
-internal sealed partial class BackendSupervisor : ReceiveActor, IWithTimers
+/// <summary>
+/// Watches <c>backend/pci</c> and keeps one <see cref="GuestActor"/> for each connection directory in it. What follows from what
+/// happens is decided by <see cref="GuestLedger"/>, and performed here.
+/// </summary>
+internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
 {
-    private readonly XenStoreClient _client;
     private readonly XenHost _host;
     private readonly Quarantine _quarantine;
     private readonly BackendSettings _settings;
     private readonly BackendMeters _meters;
     private readonly ConnectionDirectories _directories;
-    private readonly ILoggingAdapter _log = Context.GetLogger();
+    private readonly DirectoryReader _reader;
+    private readonly CrashSequence _crashSequence;
+    private readonly GuestActors _guests;
+    private readonly SupervisorReport _report;
     private readonly GuestProps _guestProps;
-    private readonly Dictionary<BackendDirectory, IActorRef> _guests = [];
+    private readonly long _began;
 
-    // Directories that are the kernel's, or whose actor failed: not touched until the toolstack has removed them.
-    private readonly HashSet<BackendDirectory> _leftAlone = [];
+    private GuestLedger _ledger = GuestLedger.Empty;
+    private IActorRef _monitor = ActorRefs.Nobody;
+    private Role _role;
 
-    private readonly List<IActorRef> _awaitReady = [];
-
-    private ImmutableArray<TraceSink> _sinks = [];
-    private bool _reading;
-    private bool _again;
-    private bool _domainReleased = true;
-    private bool _ready;
-
-    // Another daemon serves the guests.
-    private bool _standsBy;
-
-    private sealed record Changed
-    {
-        public static readonly Changed Instance = new();
-    }
-
-    private sealed record DomainReleased
-    {
-        public static readonly DomainReleased Instance = new();
-    }
-
-    /// <param name="WhileStandingBy">It was read before this daemon's turn: a guest that is missing in it may be new, and is not gone.</param>
-    /// <param name="Unknown">Guests that have devices on record, and of whom xenstored has never heard or not any more.</param>
-    private sealed record Listed(bool WhileStandingBy, IReadOnlyList<BackendDirectory> Removed, IReadOnlyList<BackendDirectory> Directories, IReadOnlySet<DomainId> Unknown);
+    private sealed record Look(Wanted What);
     private sealed record ListingFailed(Exception Cause);
     private sealed record GuestsEnded(IReadOnlySet<DomainId> Guests, string? Fault);
+    private sealed record ChildFailed(IActorRef Child, Exception Cause);
+    private sealed record GuestEnded(BackendDirectory Directory);
+    private sealed record MonitorEnded;
+    private sealed record StartMonitor;
+    private sealed record LossNotSaid(LedgerEffect.SayLost Loss, string Fault);
 
     /// <summary>Makes the actor of a guest.</summary>
-    /// <param name="lost">The device for which the guest has been crashed.</param>
+    /// <param name="lost">The devices for which the guest was crashed.</param>
     /// <param name="errors">What an earlier actor of the guest was told and has not settled.</param>
     internal delegate Props GuestProps(
-        BackendDirectory directory, SlotCandidate? lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy);
+        BackendDirectory directory, ImmutableHashSet<HostBdf> lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy);
 
     public BackendSupervisor(
         XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters,
         bool standsBy, GuestProps guestProps)
     {
-        (_client, _host, _quarantine, _settings, _meters, _standsBy, _guestProps) =
-            (client, host, quarantine, settings, meters, standsBy, guestProps);
+        (_host, _quarantine, _settings, _meters, _guestProps) = (host, quarantine, settings, meters, guestProps);
+        _began = host.Clock.GetTimestamp();
+        _role = standsBy ? Role.Standby : Role.Serving;
+        _guests = new GuestActors(Context, ended: directory => new GuestEnded(directory));
+        _report = new SupervisorReport(Context);
         var self = Self;
+        _crashSequence = new CrashSequence(host, quarantine, message => self.Tell(message, ActorRefs.NoSender));
         _directories = new ConnectionDirectories(client, settings.Domain,
-            onChange: () => self.Tell(Changed.Instance, ActorRefs.NoSender),
-            onDomainReleased: () => self.Tell(DomainReleased.Instance, ActorRefs.NoSender));
-        Receive<Changed>(_ => OnChanged());
-        Receive<DomainReleased>(_ => OnDomainReleased());
-        Receive<Listed>(OnListed);
-        Receive<ListingFailed>(failed => OnListingFailed(failed.Cause));
-        Receive<GuestsEnded>(OnGuestsEnded);
-        Receive<TakeOver>(_ => OnTurn());
-        Receive<WhenReady>(_ => OnWhenReady());
-        Receive<GuestActor.StartsOver>(starts => _startingOver.Add(starts.Directory));
-        Receive<GuestActor.Finished>(finished => _finished.Add(finished.Directory));
-        Receive<GuestActor.ErrorSettled>(settled => _unsettled.Remove((settled.Guest, settled.Device)));
-        Receive<TraceMessages.Start>(start => SwitchTrace(_sinks.Add(start.Sink)));
-        Receive<TraceMessages.Stop>(stop => SwitchTrace(_sinks.Remove(stop.Sink)));
-        Receive<AerMonitor.Act>(OnDeviceError);
-        Receive<AerMonitor.Listening>(_ =>
-        {
-            foreach (var guest in _guests.Values) guest.Tell(GuestActor.AnnounceAgain.Instance);
-        });
-        Receive<GuestLost>(lost => OnGuestLost(lost.Cause, lost.Actor));
-        Receive<GuestCrashed>(OnGuestCrashed);
-        Receive<DeviceActor.Released>(released => released.Log(_log));
-        Receive<DetachEnded>(OnDetachEnded);
-        Receive<TakenBack>(OnTakenBack);
-        Receive<Quarantined>(OnQuarantined);
-        Receive<RecordAgain>(again => Record(again.Device, isFirstTry: false));
-        Receive<RecordLoss>(Write);
-        Receive<LossNotRecorded>(OnLossNotRecorded);
-        Receive<StartMonitor>(_ => StartAerMonitor());
-        // After a pause: it may fail before it has done anything.
-        Receive<Terminated>(terminated => terminated.ActorRef.Equals(_aerMonitor), OnMonitorEnded);
-        Receive<Terminated>(terminated => OnGuestEnded(terminated.ActorRef));
+            onChange: () => self.Tell(new Look(Wanted.Directories), ActorRefs.NoSender),
+            onDomainReleased: () => self.Tell(new Look(Wanted.EndedDomains), ActorRefs.NoSender));
+        _reader = new DirectoryReader(_directories, host);
+        Preparing();
     }
 
     public ITimerScheduler Timers { get; set; } = null!;
+
+    public IStash Stash { get; set; } = null!;
 
     public static Props Props(
         XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters,
         bool standsBy, GuestProps guestProps) => Akka.Actor.Props.Create(
             () => new BackendSupervisor(client, host, quarantine, settings, meters, standsBy, guestProps));
 
-    protected override void PreStart() => OnChanged();
+    protected override void PreStart() => OnLook(Wanted.EndedDomains);
 
     protected override void PostStop() => _ = _directories.DisposeAsync().AsTask();
 
     protected override SupervisorStrategy SupervisorStrategy()
     {
-        var (self, log) = (Self, _log);
-        return FailureTable.OfGuests(cause =>
+        var self = Self;
+        return FailureTable.OfGuests((child, cause) => self.Tell(new ChildFailed(child, cause)));
+    }
+
+    /// <summary>The guests from before have not been found yet.</summary>
+    private void Preparing()
+    {
+        Receive<DirectoryReader.Listed>(OnFirstListed);
+        Receive<WhenReady>(_ => Stash.Stash());
+        Always();
+    }
+
+    private void Ready()
+    {
+        Receive<DirectoryReader.Listed>(OnListed);
+        Receive<WhenReady>(_ => Sender.Tell(BackendEvents.Ready.Instance));
+        Always();
+    }
+
+    private void Always()
+    {
+        Receive<Look>(look => OnLook(look.What));
+        Receive<ListingFailed>(failed => OnListingFailed(failed.Cause));
+        Receive<GuestsEnded>(OnGuestsEnded);
+        Receive<TakeOver>(_ => OnTurn());
+        Receive<GuestActor.StartsOver>(starts => Apply(new LedgerInput.ActorEnds(starts.Directory, GuestStage.StartingOver)));
+        Receive<GuestActor.Finished>(finished => Apply(new LedgerInput.ActorEnds(finished.Directory, GuestStage.Finishing)));
+        Receive<ChildFailed>(OnChildFailed);
+        Receive<GuestEnded>(ended => Apply(new LedgerInput.ActorEnded(ended.Directory, _host.Clock.GetElapsedTime(_began))));
+        Receive<TraceMessages.Start>(start => _guests.AddSink(start.Sink, _ledger.Served));
+        Receive<TraceMessages.Stop>(stop => _guests.RemoveSink(stop.Sink, _ledger.Served));
+        Receive<AerMonitor.Met>(met => Apply(new LedgerInput.ErrorMet(met.Source, met.Acts)));
+        Receive<AerMonitor.Act>(OnDeviceError);
+        Receive<AerMonitor.Listening>(_ => _guests.Tell(_ledger.Served, GuestActor.AnnounceAgain.Instance));
+        Receive<AerMonitor.PastErrorsTold>(_ => OnPastErrorsTold());
+        Receive<GuestActor.DeviceLost>(OnDeviceLost);
+        Receive<GuestActor.ErrorSettled>(settled => Apply(new LedgerInput.ErrorSettled(new(settled.Guest, settled.Device))));
+        Receive<LedgerInput>(Apply);
+        Receive<CrashSequence.Crashed>(_report.Crashed);
+        Receive<CrashSequence.IntentFailed>(_report.IntentFailed);
+        Receive<LedgerEffect.Try>(Perform);
+        Receive<LedgerEffect.SayLost>(Perform);
+        Receive<LossNotSaid>(OnLossNotSaid);
+        Receive<StartMonitor>(_ => OnStartMonitor());
+        // After a pause: it may fail before it has done anything.
+        Receive<MonitorEnded>(_ => Timers.StartSingleTimer(nameof(StartMonitor), new StartMonitor(), _settings.StoreRetry));
+    }
+
+    private void Apply(LedgerInput input)
+    {
+        (_ledger, var effects) = _ledger.On(input);
+        foreach (var effect in effects) Perform(effect);
+    }
+
+    private void Perform(LedgerEffect effect)
+    {
+        switch (effect)
         {
-            if (cause is DeviceLostException lost)
-            {
-                // Now: the device's actor is about to end.
-                lost.Take();
-                self.Tell(new GuestLost(lost, Text(Sender)));
-            }
-            else
-            {
-                log.Error(cause, "An actor has failed");
-                _faults[Sender] = cause.Message;
-            }
-        });
-    }
-
-    private void OnTurn()
-    {
-        if (!_standsBy) return;
-        _standsBy = false;
-        _leftAlone.Clear();
-        _failures.Clear();
-        // The guests first: they wait.
-        foreach (var guest in _guests.Values) guest.Tell(TakeOver.Instance);
-        (_ready, _domainReleased) = (false, true);
-        OnChanged();
-    }
-
-    private void OnDomainReleased()
-    {
-        _domainReleased = true;
-        OnChanged();
-    }
-
-    private void OnChanged()
-    {
-        _again = true;
-        if (_reading) return;
-        if (_domainReleased && !_standsBy && _guests.Count > 0) AskWhoHasEnded();
-        ReadAsync(_standsBy, _domainReleased && !_standsBy).PipeTo(Self, failure: e => new ListingFailed(e));
-        (_reading, _again, _domainReleased) = (true, false, false);
-    }
-
-    // xenstored says that some domain has ended, and not which; one that has shut down is there until its toolstack takes it down.
-    private void AskWhoHasEnded() => _host.Toolstack.EndedAsync()
-        .PipeTo(Self, success: ended => new GuestsEnded(ended, null), failure: e => new GuestsEnded(new HashSet<DomainId>(), e.Message));
-
-    private void OnGuestsEnded(GuestsEnded ended)
-    {
-        if (ended.Fault is not null) _log.Warning("Whether a guest has ended is not known, so the toolstack may wait for it in vain: {Fault}", ended.Fault);
-        foreach (var (directory, guest) in _guests)
-            if (ended.Guests.Contains(directory.Guest))
-                guest.Tell(GuestActor.Ended.Instance);
-    }
-
-    private async Task<Listed> ReadAsync(bool standsBy, bool domainReleased)
-    {
-        var removed = domainReleased ? await _directories.RemoveStaleAsync().ConfigureAwait(false) : [];
-        var directories = await _directories.ListAsync().ConfigureAwait(false);
-        var unknown = new HashSet<DomainId>();
-        foreach (var guest in _host.DeviceRecords.Unopened.Select(record => record.Guest).Distinct().Except(directories.Select(directory => directory.Guest)))
-            if (!await _client.IsDomainIntroducedAsync(guest.Value).ConfigureAwait(false))
-                unknown.Add(guest);
-        return new Listed(standsBy, removed, directories, unknown);
-    }
-
-    private void OnListed(Listed listed)
-    {
-        _reading = false;
-        foreach (var stale in listed.Removed) _log.Info("{Directory} removed: its domain is gone and the toolstack left it behind", stale.Path);
-        _leftAlone.IntersectWith(listed.Directories);
-        foreach (var gone in _failures.Keys.Except(listed.Directories).ToList()) _failures.Remove(gone);
-        var present = listed.Directories.Concat(_guests.Keys).Select(directory => directory.Guest).ToHashSet();
-        foreach (var gone in _lost.Keys.Except(present).ToList()) _lost.Remove(gone);
-        _setAside.RemoveWhere(aside => !present.Contains(aside.Guest));
-        foreach (var gone in _unsettled.Keys.Where(key => !present.Contains(key.Guest)).ToList()) _unsettled.Remove(gone);
-        foreach (var directory in listed.Directories)
-            if (!_guests.ContainsKey(directory) && !_leftAlone.Contains(directory))
-                Serve(directory);
-        DropCounts();
-        if (!listed.WhileStandingBy) TakeBackAll(listed.Unknown);
-        if (!_ready && listed.WhileStandingBy == _standsBy)
-        {
-            _ready = true;
-            if (!_standsBy && _aerMonitor is null) StartAerMonitor();
-            if (!_standsBy && _guests.Count > 0) AskWhoHasEnded();
-            if (_standsBy) _log.Info("{Guests} guests of another daemon could be taken over", _guests.Count);
-            else
-                _log.As(LogEvents.Ready).Info("xenpciback is ready: Xen {XenVersion}, watching {Root}, {Guests} guests",
-                    _host.Hypervisor.Version, BackendDirectory.RootOf(_settings.Domain), _guests.Count);
-            Context.System.EventStream.Publish(BackendEvents.Ready.Instance);
-            foreach (var waiting in _awaitReady) waiting.Tell(BackendEvents.Ready.Instance);
-            _awaitReady.Clear();
+            case LedgerEffect.Serve(var directory, var lost, var errors):
+                _guests.Start(directory, _guestProps(directory, lost, errors, _role == Role.Standby));
+                if (!lost.IsEmpty) TakeBackClosed(directory.Guest);
+                break;
+            case LedgerEffect.TellError(var directory, var act):
+                _guests.Tell(directory, act);
+                break;
+            case LedgerEffect.Hold(var device):
+                _quarantine.Hold(device);
+                Context.System.EventStream.Publish(new BackendEvents.DeviceQuarantined(device));
+                break;
+            case LedgerEffect.Try attempt:
+                _crashSequence.Begin(attempt);
+                break;
+            case LedgerEffect.TryLater(var attempt):
+                Timers.StartSingleTimer((nameof(LedgerEffect.Try), attempt.Loss.Name), attempt, _settings.StoreRetry);
+                break;
+            case LedgerEffect.SayLost loss:
+                _directories.RecordLossAsync(loss.Directory, loss.Text)
+                    .PipeTo(Self, failure: e => new LossNotSaid(loss, e.Message));
+                break;
+            case LedgerEffect.TellLost(var device):
+                _guests.Tell(
+                    _ledger.Served.Where(guest => guest.Directory.Guest == device.Guest), new GuestActor.GuestLost(device.Device));
+                TakeBackClosed(device.Guest);
+                break;
+            case LedgerEffect.Detach(var device):
+                _host.Toolstack.DetachAsync(device.Guest, device.Device).PipeTo(
+                    Self, success: fault => new LedgerInput.DetachEnded(device, fault),
+                    failure: e => new LedgerInput.DetachEnded(device, e.Message));
+                break;
+            case LedgerEffect.ErrorsHandled(var source, var errors):
+                _host.Aer.Handled(source, errors);
+                break;
+            case LedgerEffect.TakeBack(var device):
+                Task.Run(() => AssignedDevice.TakeBack(_host, _settings.Devices, device.Guest, device.Device)).PipeTo(
+                    Self, success: released => new LedgerInput.TakenBack(device, released, null),
+                    failure: e => new LedgerInput.TakenBack(device, null, e.Message));
+                break;
+            case LedgerEffect.Look:
+                OnLook(Wanted.Directories);
+                break;
+            case LedgerEffect.LookLater:
+                LookLater();
+                break;
+            case LedgerEffect.Say said:
+                _report.Say(said, _role, _ledger.Served.Count());
+                DropCounts();
+                break;
         }
-        if (_again) OnChanged();
     }
 
-    private void OnWhenReady()
+    // ---- Directories and actors ---------------------------------------------------------------------------------------------
+
+    private void OnLook(Wanted wanted)
     {
-        if (_ready) Sender.Tell(BackendEvents.Ready.Instance);
-        else _awaitReady.Add(Sender);
+        if (wanted == Wanted.EndedDomains) AskWhoHasEnded();
+        _reader.Read(wanted, _role, _ledger)?.PipeTo(Self, failure: e => new ListingFailed(e));
+    }
+
+    private void LookLater() =>
+        Timers.StartSingleTimer(nameof(Look), new Look(Wanted.Directories), _settings.StoreRetry);
+
+    private void OnFirstListed(DirectoryReader.Listed listed)
+    {
+        // Their guests are not served any more.
+        foreach (var loss in listed.Losses) Apply(loss);
+        OnListed(listed);
+        // A guest that is missing in what was read before this daemon's turn may be new.
+        if (listed.Role != _role) return;
+        if (_role == Role.Serving && _monitor.IsNobody()) OnStartMonitor();
+        AskWhoHasEnded();
+        _report.Ready(_role == Role.Serving ? _host.Hypervisor.Version : null, _settings.Domain, _ledger.Served.Count());
+        Become(Ready);
+        Stash.UnstashAll();
+    }
+
+    private void OnListed(DirectoryReader.Listed listed)
+    {
+        _reader.Done();
+        foreach (var stale in listed.Removed) _report.Removed(stale);
+        Apply(listed.Found);
+        DropCounts();
+        OnLook(Wanted.Nothing);
     }
 
     private void OnListingFailed(Exception cause)
     {
-        (_reading, _domainReleased) = (false, true);
-        _log.Warning("Cannot list {Root}, trying again in {Pause} s: {Cause}", BackendDirectory.RootOf(_settings.Domain), _settings.StoreRetry.TotalSeconds, cause.Message);
-        Timers.StartSingleTimer(nameof(Changed), Changed.Instance, _settings.StoreRetry);
+        _reader.Done(missed: Wanted.EndedDomains);
+        _report.ListingFailed(BackendDirectory.RootOf(_settings.Domain), _settings.StoreRetry, cause);
+        LookLater();
     }
 
-    private void Serve(BackendDirectory directory)
+    // xenstored says that some domain has ended, and not which; one that has shut down is there until its toolstack takes it down.
+    private void AskWhoHasEnded()
     {
-        if (_host.Pci.KernelBackendServes(directory.Guest, directory.DeviceId))
-        {
-            _leftAlone.Add(directory);
-            _log.As(LogEvents.LeftToKernel).About(directory.Guest)
-                .Warning("The guest is served by the kernel's xen-pciback and left to it; "
-                    + "to serve it here: xenpciback take {DomId}", directory.Guest);
-            return;
-        }
-        var errors = _unsettled.Values.Where(act => act.Guest == directory.Guest).ToImmutableArray();
-        var props = _guestProps(directory, _lost.GetValueOrDefault(directory.Guest), errors, _standsBy);
-        var guest = Context.Watch(Context.ActorOf(props, directory.ActorName));
-        _guests[directory] = guest;
-        if (!_sinks.IsEmpty) guest.Tell(new TraceMessages.SinksAre(_sinks));
+        if (_role == Role.Standby || !_ledger.Served.Any()) return;
+        _host.Toolstack.EndedAsync().PipeTo(
+            Self, success: ended => new GuestsEnded(ended, null), failure: e => new GuestsEnded(new HashSet<DomainId>(), e.Message));
     }
 
-    private void SwitchTrace(ImmutableArray<TraceSink> sinks)
+    private void OnGuestsEnded(GuestsEnded ended)
     {
-        _sinks = sinks;
-        foreach (var guest in _guests.Values) guest.Tell(new TraceMessages.SinksAre(sinks));
+        if (ended.Fault is not null) _report.EndsUnknown(ended.Fault);
+        _guests.Tell(
+            _ledger.Served.Where(guest => ended.Guests.Contains(guest.Directory.Guest)), GuestActor.Ended.Instance);
     }
 
-    private bool IsServed(DomainId guest) => _guests.Keys.Concat(_leftAlone).Any(directory => directory.Guest == guest);
+    private void OnTurn()
+    {
+        if (_role == Role.Serving) return;
+        _role = Role.Serving;
+        // The guests first: they wait.
+        _guests.Tell(_ledger.Served, TakeOver.Instance);
+        Apply(new LedgerInput.TookOver());
+        Become(Preparing);
+        OnLook(Wanted.EndedDomains);
+    }
+
+    private void OnChildFailed(ChildFailed failed)
+    {
+        var fault = failed.Cause.Message;
+        _report.Failed(failed.Cause);
+        if (failed.Child.Equals(_monitor)) _report.MonitorReplaced(_monitor, fault);
+        else if (_ledger.Served.FirstOrDefault(guest => guest.Directory.ActorName == failed.Child.Path.Name) is { } guest)
+            Apply(new LedgerInput.ActorEnds(guest.Directory, GuestStage.Serving, fault));
+    }
+
+    /// <summary>Of guests that are served no more.</summary>
+    private void DropCounts()
+    {
+        var served = _ledger.Served.Select(guest => guest.Directory.Guest).ToHashSet();
+        foreach (var counted in _meters.Guests.Where(counted => !served.Contains(counted.Domain))) _meters.Drop(counted.Domain);
+    }
+
+    // ---- Errors of devices --------------------------------------------------------------------------------------------------
+
+    private void OnStartMonitor()
+    {
+        _monitor = Context.ActorOf(AerMonitor.Props(_host, _settings.Aer), "aer");
+        Context.WatchWith(_monitor, new MonitorEnded());
+    }
+
+    private void OnDeviceError(AerMonitor.Act act)
+    {
+        var actor = Sender.Equals(_monitor) ? nameof(AerMonitor) : nameof(GuestActor);
+        Apply(new LedgerInput.DeviceError(act, _host.Clock.GetUtcNow(), $"{SupervisorReport.PathOf(Sender)} {actor}: {act.Error}"));
+    }
+
+    private void OnDeviceLost(GuestActor.DeviceLost lost)
+    {
+        var origin = $"{SupervisorReport.PathOf(Sender)} {nameof(GuestActor)}: {lost.Reason}";
+        Apply(new LedgerInput.DeviceLost(new(lost.Guest, lost.Device), lost.Reason, _host.Clock.GetUtcNow(), origin));
+    }
+
+    private void OnPastErrorsTold()
+    {
+        Apply(new LedgerInput.ErrorsKnown());
+        _quarantine.SetComplete();
+    }
+
+    private void OnLossNotSaid(LossNotSaid failed)
+    {
+        if (!_ledger.Guests.ContainsKey(failed.Loss.Directory)) return;
+        _report.LossNotSaid(failed.Loss.Directory.Guest, _settings.StoreRetry, failed.Fault);
+        Timers.StartSingleTimer(failed.Loss, failed.Loss, _settings.StoreRetry);
+    }
+
+    /// <summary>The lost devices of a guest that its actor does not have open, and so cannot release.</summary>
+    private void TakeBackClosed(DomainId guest)
+    {
+        foreach (var record in _host.DeviceRecords.Unopened.Where(record => record.Guest == guest))
+            Apply(new LedgerInput.DeviceClosed(new(record.Guest, record.Function)));
+    }
 }

@@ -10,16 +10,26 @@ namespace XenPciBack.Backend.Supervision;
 internal sealed class ConnectionDirectories(XenStoreClient client, DomainId backend, Action onChange, Action onDomainReleased) : IAsyncDisposable
 {
     private readonly XenStorePath _root = BackendDirectory.RootOf(backend);
+
+    // The directories that were found by the last listing. Read by the client's reader.
+    private volatile HashSet<XenStorePath> _listed = [];
     private XenStoreWatch? _changes;
     private XenStoreWatch? _releases;
 
-    /// <summary>Lists the directories. From the first call on, a later change calls onChange once.</summary>
+    /// <summary>Lists the directories. From the first call on, one that comes or goes later calls onChange once.</summary>
     public async Task<IReadOnlyList<BackendDirectory>> ListAsync()
     {
-        _changes ??= await client.WatchAsync(_root, onChange).ConfigureAwait(false);
+        _changes ??= await client.WatchAsync(_root, onChange, Concerns).ConfigureAwait(false);
         _changes.Accept();
-        return await GuestDevices.ListDirectoriesAsync(client, backend).ConfigureAwait(false);
+        var listed = await GuestDevices.ListDirectoriesAsync(client, backend).ConfigureAwait(false);
+        _listed = listed.Select(directory => directory.Path).ToHashSet();
+        return listed;
     }
+
+    /// <summary>What names the domain beside its id; null if there is nothing, or no such domain.</summary>
+    public Task<string?> ReadVmAsync(DomainId guest) => client.ReadAsync(XenStorePath.DomainHome(guest.Value) / "vm");
+
+    public Task<bool> IsIntroducedAsync(DomainId guest) => client.IsDomainIntroducedAsync(guest.Value);
 
     /// <summary>
     /// Removes directories whose domain is gone. libxl leaves one behind whenever a guest has shut down by itself: it waits for a
@@ -56,6 +66,15 @@ internal sealed class ConnectionDirectories(XenStoreClient client, DomainId back
     {
         if (_changes is not null) await _changes.DisposeAsync().ConfigureAwait(false);
         if (_releases is not null) await _releases.DisposeAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>A write below one guest is that guest's own, and must not have all the guests listed.</summary>
+    private bool Concerns(XenStorePath changed)
+    {
+        if (changed == _root || !changed.IsAtOrBelow(_root)) return true;
+        // .../backend/pci/GUEST/DEVICE/node
+        var names = changed.Text[(_root.Text.Length + 1)..].Split('/');
+        return names.Length < 3 || !_listed.Contains(_root / names[0] / names[1]);
     }
 
     // A toolstack makes both directories together, some before the domain is introduced: only without either it is over.

@@ -1,4 +1,5 @@
 using Akka.Actor;
+using Akka.Actor.Internal;
 
 namespace XenPciBack.Backend.Supervision;
 
@@ -7,11 +8,13 @@ namespace XenPciBack.Backend.Supervision;
 /// <code>
 ///   one config access                      -> its request is answered with an error; the device goes on
 ///   a guest breaks the protocol            -> that request is answered with an error, or its connection gets an error node and Closing
-///   DeviceActor: its device is lost        -> GuestActor fails with it -> BackendSupervisor crashes that guest and quarantines the device
-///     (an uncorrectable error, gone from the host, a recovery that failed)
+///   a device is lost                       -> BackendSupervisor crashes its guest at once, then quarantines the device, then
+///     (an uncorrectable error, gone from      tells GuestActor, which serves nothing any more and releases the device; whichever
+///     the host, a recovery that failed)       step the daemon ends at, the next one does the rest (CrashSequence)
 ///   DeviceActor or GuestActor: a bug       -> GuestActor ends          -> BackendSupervisor starts another one, which takes the guest up
 ///                                             where it is; after MostFailures within FailureWindow the guest is left alone
-///   AerMonitor: a bug                      -> it ends                  -> BackendSupervisor starts another one; the feed tells that what happened meanwhile
+///   AerMonitor: a bug                      -> it ends                  -> BackendSupervisor starts another one; the feed tells that one
+///                                             what happened meanwhile
 ///   xenstore, the disk of the records      -> tried again; guests that are connected are served meanwhile
 ///   the whole daemon                       -> the next one takes up every guest
 /// </code>
@@ -31,10 +34,18 @@ internal static class FailureTable
     /// Used by the supervisor for its children. A guest's actor is stopped, never restarted in place: what was on its way to the one
     /// that failed must not reach the next.
     /// </summary>
-    /// <param name="onFailure">Told why, before the child has ended; the log is left to it.</param>
-    public static SupervisorStrategy OfGuests(Action<Exception> onFailure) => new OneForOneStrategy(maxNrOfRetries: -1, withinTimeMilliseconds: Timeout.Infinite, cause =>
+    /// <param name="onFailure">Told which child fails and why, before it has ended; the log is left to it.</param>
+    public static SupervisorStrategy OfGuests(Action<IActorRef, Exception> onFailure) => new Stopping(onFailure);
+
+    private sealed class Stopping(Action<IActorRef, Exception> onFailure) : OneForOneStrategy(
+        maxNrOfRetries: -1, withinTimeMilliseconds: Timeout.Infinite, _ => Directive.Stop, loggingEnabled: false)
     {
-        onFailure(cause);
-        return Directive.Stop;
-    }, loggingEnabled: false);
+        public override void ProcessFailure(
+            IActorContext context, bool restart, IActorRef child, Exception cause, ChildRestartStats stats,
+            IReadOnlyCollection<ChildRestartStats> children)
+        {
+            onFailure(child, cause);
+            base.ProcessFailure(context, restart, child, cause, stats, children);
+        }
+    }
 }

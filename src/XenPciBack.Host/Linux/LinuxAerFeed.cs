@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Text.Json;
 using Microsoft.Win32.SafeHandles;
@@ -8,13 +9,22 @@ namespace XenPciBack.Host.Linux;
 
 /// <summary>
 /// The errors of this machine's functions, from the kernel's trace, the counters in sysfs and the kernel objects' events. What
-/// has been told is on record, so that the next daemon tells what happened in between, and nothing twice.
+/// was told and handled is on record, so that the next daemon tells the rest, and nothing twice.
 /// </summary>
 /// <param name="records">Of this uptime: the kernel counts from its boot on.</param>
 /// <param name="root">Where the file system begins; other than <c>/</c> only in tests.</param>
 internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFeed
 {
-    public IDisposable Watch(Action<AerReport> tell) => new Watcher(records, root.TrimEnd('/'), tell);
+    // Errors that were told and are not handled yet.
+    private readonly ConcurrentDictionary<HostBdf, int> _unhandled = new();
+
+    // What was told so far; a watch goes on where the one before it has ended.
+    private AerMerge? _told;
+
+    public IDisposable Watch(Action<AerReport> tell) => new Watcher(this, records, root.TrimEnd('/'), tell);
+
+    public void Handled(HostBdf device, int errors) =>
+        _unhandled.AddOrUpdate(device, 0, (_, unhandled) => unhandled - errors);
 
     private sealed class Watcher : IDisposable
     {
@@ -24,9 +34,13 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
         /// <summary>How long a source that was lost is left alone.</summary>
         private static readonly TimeSpan Retry = TimeSpan.FromSeconds(10);
 
+        /// <summary>An error that the counters have at the start is told after <see cref="AerMerge.Grace"/>.</summary>
+        private static readonly TimeSpan LongestFirstLook = 2 * AerMerge.Grace;
+
         private static readonly (AerSeverity Severity, string File)[] Counters =
             [(AerSeverity.Correctable, "aer_dev_correctable"), (AerSeverity.NonFatal, "aer_dev_nonfatal"), (AerSeverity.Fatal, "aer_dev_fatal")];
 
+        private readonly LinuxAerFeed _feed;
         private readonly IRecords _records;
         private readonly string _root;
         private readonly Action<AerReport> _tell;
@@ -37,14 +51,17 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
         private readonly Dictionary<HostBdf, string> _recorded = [];
         private readonly Dictionary<AerSource, TimeSpan> _lost = [];
         private readonly byte[] _datagram = new byte[8192];
-        private AerMerge _merge = new();
+
+        private bool _pastErrorsTold;
+        private AerMerge _merge;
         private AerTrace? _trace;
         private SafeFileHandle? _events;
 
-        public Watcher(IRecords records, string root, Action<AerReport> tell)
+        public Watcher(LinuxAerFeed feed, IRecords records, string root, Action<AerReport> tell)
         {
-            (_records, _root, _tell) = (records, root, tell);
-            Remember();
+            (_feed, _records, _root, _tell) = (feed, records, root, tell);
+            _merge = feed._told ?? new AerMerge();
+            if (feed._told is null) Remember();
             _thread = new Thread(Run) { Name = "aer", IsBackground = true };
             _thread.Start();
         }
@@ -67,10 +84,12 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
                 // First what tells more.
                 ReadTrace();
                 Look();
+                TellPastErrorsTold();
                 Interop.Libc.WaitReadable([_trace?.Descriptor ?? -1, (int?)_events?.DangerousGetHandle() ?? -1, (int)wakeup.DangerousGetHandle()], readable,
                     (int)(_watched.Any(_merge.Awaits) ? AerMerge.Grace : Round).TotalMilliseconds);
                 if (readable[1]) ReadEvents();
             }
+            _feed._told = _merge;
             _trace?.Dispose();
             _events?.Dispose();
         }
@@ -158,7 +177,7 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
         private void OnEvent(PciErrorEvent told)
         {
             if (told.Stage == PciErrorStage.BeginRecovery && _trace is null && !HasCounters(told.Device))
-                _tell(new AerReport.Met(new AerError(told.Device, AerSeverity.NonFatal, 0, [], AerSource.Uevent)));
+                Tell(new AerError(told.Device, AerSeverity.NonFatal, 0, [], AerSource.Uevent));
         }
 
         /// <summary>The functions that the stub holds, and the bridges above them.</summary>
@@ -194,7 +213,21 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
 
         private void Tell(IEnumerable<AerError> errors)
         {
-            foreach (var error in errors) _tell(new AerReport.Met(error));
+            foreach (var error in errors) Tell(error);
+        }
+
+        private void Tell(AerError error)
+        {
+            _feed._unhandled.AddOrUpdate(error.Device, 1, (_, unhandled) => unhandled + 1);
+            _tell(new AerReport.Met(error));
+        }
+
+        // Not while a rise of the counters waits for the trace; a device that reports errors all the time does not hold it up.
+        private void TellPastErrorsTold()
+        {
+            if (_pastErrorsTold || (_watched.Any(_merge.Awaits) && Now < LongestFirstLook)) return;
+            _pastErrorsTold = true;
+            _tell(AerReport.PastErrorsTold.Instance);
         }
 
         private string StubDirectory => $"{_root}/sys/bus/pci/drivers/pciback";
@@ -217,11 +250,12 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
             }
         }
 
-        // One record for each function: what has been told of it, by severity.
+        // One record for each function: what was told of it and acted on, by severity.
         private void Record()
         {
             foreach (var device in _merge.Told.GroupBy(told => told.Device))
             {
+                if (_feed._unhandled.GetValueOrDefault(device.Key) != 0) continue;
                 var text = JsonSerializer.Serialize(device.ToDictionary(told => told.Severity, told => told.Told));
                 if (_recorded.GetValueOrDefault(device.Key) == text) continue;
                 try

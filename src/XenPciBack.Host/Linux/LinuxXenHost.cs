@@ -28,6 +28,7 @@ public static class LinuxXenHost
             {
                 Toolstack = new XlToolstack(),
                 DeviceRecords = new MappedDeviceRecords($"{root.TrimEnd('/')}/run/xenpciback/devices"),
+                Intents = new FileRecords($"{root.TrimEnd('/')}/run/xenpciback/intents"),
                 LastingRecords = OpenLastingRecords(root),
             };
         }

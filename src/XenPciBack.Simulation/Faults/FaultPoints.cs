@@ -54,6 +54,12 @@ public enum FaultPoint
     /// <summary>Writing one of them (device, if the record is about one).</summary>
     RecordWrite,
 
+    /// <summary>Reading a record of what is to be done to a guest (guest, device).</summary>
+    IntentRead,
+
+    /// <summary>Writing or removing one of them (guest, device).</summary>
+    IntentWrite,
+
     /// <summary>An answer of xenstored to a client of dom0 (guest, whose backend directory is asked about).</summary>
     StoreReply,
 
@@ -62,6 +68,9 @@ public enum FaultPoint
 
     /// <summary>Beginning to watch for errors of devices.</summary>
     ErrorFeed,
+
+    /// <summary>Saying that errors of a function were acted on (device); one that fails is not said.</summary>
+    ErrorHandled,
 }
 
 /// <summary>How a call fails.</summary>

@@ -21,7 +21,8 @@ internal static class FaultyPorts
         Aer = new AerFeed(host.Aer, process),
         Toolstack = new Toolstack(host.Toolstack, process),
         DeviceRecords = new DeviceRecords(host.DeviceRecords, process),
-        LastingRecords = new Records(host.LastingRecords, process),
+        Intents = new Records(host.Intents, process, FaultPoint.IntentRead, FaultPoint.IntentWrite),
+        LastingRecords = new Records(host.LastingRecords, process, FaultPoint.RecordRead, FaultPoint.RecordWrite),
     };
 
     private sealed class Grants(IGrantTable grants, DaemonProcess process) : IGrantTable
@@ -233,6 +234,12 @@ internal static class FaultyPorts
             using (process.Alive()) return new Watching(feed.Watch(tell), process);
         }
 
+        public void Handled(HostBdf device, int errors)
+        {
+            if (process.Meet(FaultPoint.ErrorHandled, device: device) != 0) return;
+            using (process.Alive()) feed.Handled(device, errors);
+        }
+
         private sealed class Watching : IDisposable
         {
             private readonly IDisposable _watch;
@@ -264,6 +271,8 @@ internal static class FaultyPorts
 
     private sealed class DeviceRecords(IDeviceRecords records, DaemonProcess process) : IDeviceRecords
     {
+        public IReadOnlyList<(DomainId Guest, HostBdf Function)> All => records.All;
+
         public IReadOnlyList<(DomainId Guest, HostBdf Function)> Unopened => records.Unopened;
 
         public DeviceRecord Open(DomainId guest, HostBdf function)
@@ -278,31 +287,34 @@ internal static class FaultyPorts
         }
     }
 
-    private sealed class Records(IRecords records, DaemonProcess process) : IRecords
+    private sealed class Records(IRecords records, DaemonProcess process, FaultPoint reading, FaultPoint writing) : IRecords
     {
         public IReadOnlyList<string> Names => records.Names;
 
         public string? Read(string name)
         {
-            Meet(FaultPoint.RecordRead, name, "read");
+            Meet(reading, name, "read");
             return records.Read(name);
         }
 
         public void Write(string name, string text)
         {
-            Meet(FaultPoint.RecordWrite, name, "written");
+            Meet(writing, name, "written");
             using (process.Alive()) records.Write(name, text);
         }
 
         public void Remove(string name)
         {
-            Meet(FaultPoint.RecordWrite, name, "removed");
+            Meet(writing, name, "removed");
             using (process.Alive()) records.Remove(name);
         }
 
         private void Meet(FaultPoint point, string name, string what)
         {
-            if (process.Meet(point, device: HostBdf.TryParse(name, out var device) ? device : null) is not 0 and var errno)
+            // BDF, or domain id and BDF.
+            var guest = name.Split('-') is [var id, _] && DomainId.TryParse(id, out var domain) ? domain : (DomainId?)null;
+            var device = HostBdf.TryParse(name[(name.IndexOf('-') + 1)..], out var bdf) ? bdf : (HostBdf?)null;
+            if (process.Meet(point, guest, device) is not 0 and var errno)
                 throw new IOException($"record {name} cannot be {what}: {Errnos.Name(errno)}");
         }
     }

@@ -40,6 +40,7 @@ public sealed class SimulatedToolstack(
         await CreateDirectoryAsync(home / "device", [new(XenStoreAccess.None, 0), new(XenStoreAccess.Read, guest.Value)], tx).ConfigureAwait(false);
         await store.WriteAsync(home / "name", name, tx).ConfigureAwait(false);
         await store.WriteAsync(home / "domid", $"{guest}", tx).ConfigureAwait(false);
+        await store.WriteAsync(home / "vm", $"/vm/{Guid.NewGuid()}", tx).ConfigureAwait(false);
         await store.WriteAsync(XenStorePath.Root / "libxl" / guest.Value / "type", type, tx).ConfigureAwait(false);
     });
 

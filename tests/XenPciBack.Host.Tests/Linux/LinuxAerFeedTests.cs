@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using XenPciBack.Host.Linux;
+using XenPciBack.Protocol;
 using XenPciBack.Protocol.Aer;
 
 namespace XenPciBack.Host.Tests.Linux;
@@ -87,12 +88,14 @@ public sealed class LinuxAerFeedTests : IDisposable
     public async Task The_next_daemon_tells_what_happened_in_between_and_nothing_twice()
     {
         WithTrace();
-        using (Watch())
+        var feed = NewFeed();
+        using (feed.Watch(report => _told.Add(report)))
         {
             await FirstLookAsync();
             Count(nonFatal: 1);
             Trace("0000:03:00.0 PCIe Bus Error: severity=Uncorrected, non-fatal, Completion Timeout, TLP Header=Not available");
             Assert.Equal(AerSource.Trace, NextError().Source);
+            feed.Handled(HostBdf.Parse(Nic), 1);
             // Until it is on record.
             await Eventually.IsTrueAsync(() =>
                 File.ReadAllText(Record).Contains("\"NonFatal\":{\"Total\":1", StringComparison.Ordinal));
@@ -105,9 +108,51 @@ public sealed class LinuxAerFeedTests : IDisposable
         }
     }
 
+    [Fact]
+    public async Task An_error_that_was_told_and_not_handled_is_told_again_by_the_next_daemon()
+    {
+        using (Watch()) await FirstLookAsync();
+        Count(nonFatal: 2);
+        using (Watch()) Assert.Equal(2, NextError().Count);
+        var feed = NewFeed();
+        using (feed.Watch(report => _told.Add(report)))
+        {
+            Assert.Equal(2, NextError().Count);
+            feed.Handled(HostBdf.Parse(Nic), 1);
+            await Eventually.IsTrueAsync(() =>
+                File.ReadAllText(Record).Contains("\"NonFatal\":{\"Total\":2", StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
+    public async Task An_error_that_was_told_is_not_told_again_to_the_same_daemon()
+    {
+        using (Watch()) await FirstLookAsync();
+        Count(nonFatal: 2);
+        var feed = NewFeed();
+        using (feed.Watch(report => _told.Add(report))) Assert.Equal(2, NextError().Count);
+        Count(nonFatal: 3);
+        using (feed.Watch(report => _told.Add(report))) Assert.Equal(1, NextError().Count);
+    }
+
+    [Fact]
+    public async Task Errors_from_before_the_watch_are_told_before_the_feed_says_that_all_were()
+    {
+        using (Watch()) await FirstLookAsync();
+        while (_told.TryTake(out _)) { }
+        Count(nonFatal: 2);
+        using var watch = Watch();
+        var errors = _told.GetConsumingEnumerable(Eventually.Limit)
+            .TakeWhile(report => report is not AerReport.PastErrorsTold).OfType<AerReport.Met>();
+        Assert.Single(errors);
+    }
+
     private string Record => $"{_root.Path}/run/xenpciback/aer/{Nic}";
 
-    private IDisposable Watch() => new LinuxAerFeed(new FileRecords($"{_root.Path}/run/xenpciback/aer"), _root.Path).Watch(report => _told.Add(report));
+    /// <summary>That of another process.</summary>
+    private LinuxAerFeed NewFeed() => new(new FileRecords($"{_root.Path}/run/xenpciback/aer"), _root.Path);
+
+    private IDisposable Watch() => NewFeed().Watch(report => _told.Add(report));
 
     private void WithTrace()
     {
@@ -135,8 +180,8 @@ public sealed class LinuxAerFeedTests : IDisposable
     // What is counted before it is history.
     private Task FirstLookAsync() => Eventually.IsTrueAsync(() => File.Exists(Record));
 
-    private AerReport Next() => _told.TryTake(out var report, Eventually.Patience) ? report
-        : throw new TimeoutException("nothing was told");
+    private AerReport Next() =>
+        _told.GetConsumingEnumerable(Eventually.Limit).First(report => report is not AerReport.PastErrorsTold);
 
     private AerError NextError()
     {
