@@ -132,7 +132,7 @@ public class CrashFirstTests(ITestOutputHelper output)
         await Eventually.EqualAsync(0, () => dom0.Xen.Intents.Names.Count);
     }
 
-    // ---- Helpers ------------------------------------------------------------------------------------------------------------
+    // ---- Helpers ----------------------------------------------------------------------------------------------------
 
     private static bool IsOfOrder(FaultPoint point) => point is FaultPoint.IntentWrite or FaultPoint.DomainCrash
         or FaultPoint.RecordWrite or FaultPoint.DeviceReset;

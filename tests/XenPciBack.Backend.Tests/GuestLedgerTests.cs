@@ -55,7 +55,7 @@ public class GuestLedgerTests(ITestOutputHelper output)
 
     private static Type[] Kinds(LedgerEffect[] effects) => [.. effects.Select(effect => effect.GetType())];
 
-    // ---- Directories and actors ---------------------------------------------------------------------------------------------
+    // ---- Directories and actors -------------------------------------------------------------------------------------
 
     [Fact]
     public void Each_directory_is_served_once()
@@ -125,7 +125,7 @@ public class GuestLedgerTests(ITestOutputHelper output)
         Assert.IsType<LedgerEffect.Serve>(Assert.Single(List(Web)));
     }
 
-    // ---- Lost devices -------------------------------------------------------------------------------------------------------
+    // ---- Lost devices -----------------------------------------------------------------------------------------------
 
     [Fact]
     public void A_lost_device_is_held_and_its_guest_crashed_before_anybody_else_is_told()
@@ -272,7 +272,7 @@ public class GuestLedgerTests(ITestOutputHelper output)
         Assert.Empty(_ledger.Lost);
     }
 
-    // ---- What a daemon before this one has left -------------------------------------------------------------------------------
+    // ---- What a daemon before this one has left ---------------------------------------------------------------------
 
     [Theory]
     [InlineData("/vm/1", true), InlineData(null, true), InlineData("/vm/of-another", false)]
@@ -325,7 +325,7 @@ public class GuestLedgerTests(ITestOutputHelper output)
         Assert.Empty(On(closed));
     }
 
-    // ---- Any sequence ---------------------------------------------------------------------------------------------------------
+    // ---- Any sequence -----------------------------------------------------------------------------------------------
 
     [Fact]
     public void Whatever_happens_every_error_is_handled_once_and_a_lost_device_is_released_only_when_it_is_on_record()

@@ -131,7 +131,7 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
         _ = _store.DisposeAsync().AsTask();
     }
 
-    // ---- Control plane ----------------------------------------------------------------------------------------------------
+    // ---- Control plane ----------------------------------------------------------------------------------------------
 
     private void OnChanged()
     {

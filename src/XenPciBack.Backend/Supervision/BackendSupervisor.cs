@@ -191,7 +191,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
         }
     }
 
-    // ---- Directories and actors ---------------------------------------------------------------------------------------------
+    // ---- Directories and actors -------------------------------------------------------------------------------------
 
     private void OnLook(Wanted wanted)
     {
@@ -274,7 +274,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
         foreach (var counted in _meters.Guests.Where(counted => !served.Contains(counted.Domain))) _meters.Drop(counted.Domain);
     }
 
-    // ---- Errors of devices --------------------------------------------------------------------------------------------------
+    // ---- Errors of devices ------------------------------------------------------------------------------------------
 
     private void OnStartMonitor()
     {

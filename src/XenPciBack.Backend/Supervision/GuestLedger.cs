@@ -82,7 +82,7 @@ internal sealed record GuestLedger
         _ => throw new ArgumentOutOfRangeException(nameof(input), input, "unknown input"),
     };
 
-    // ---- Directories and actors ---------------------------------------------------------------------------------------------
+    // ---- Directories and actors -------------------------------------------------------------------------------------
 
     private Result OnListed(Listed listed)
     {
@@ -148,7 +148,7 @@ internal sealed record GuestLedger
     private ImmutableDictionary<BackendDirectory, ServedGuest> WithoutFailures() => Served.ToImmutableDictionary(
         guest => guest.Directory, guest => guest with { Failures = [] });
 
-    // ---- Errors of devices --------------------------------------------------------------------------------------------------
+    // ---- Errors of devices ------------------------------------------------------------------------------------------
 
     private GuestLedger OnErrorMet(HostBdf source, int acts)
     {
@@ -279,7 +279,7 @@ internal sealed record GuestLedger
         return (last, [said, .. answers, .. lost.EndsGuest ? [new TellLost(device)] : Nothing, .. taken]);
     }
 
-    // ---- Devices without a guest --------------------------------------------------------------------------------------------
+    // ---- Devices without a guest ------------------------------------------------------------------------------------
 
     /// <summary>
     /// Not before the errors are known that happened while no daemon ran, for the device may be lost, and then its quarantine
@@ -309,7 +309,7 @@ internal sealed record GuestLedger
 
     private static string Text(Loss loss) => $"{loss.Device}: {loss.Reason}";
 
-    // ---- Parts --------------------------------------------------------------------------------------------------------------
+    // ---- Parts ------------------------------------------------------------------------------------------------------
 
     private ImmutableArray<ServedGuest> Of(DomainId guest) => [.. Served.Where(one => one.Directory.Guest == guest)];
 

@@ -62,7 +62,7 @@ internal sealed class SupervisorReport(IActorContext supervisor)
         }
     }
 
-    // ---- Directories and actors ---------------------------------------------------------------------------------------------
+    // ---- Directories and actors -------------------------------------------------------------------------------------
 
     public void Removed(BackendDirectory stale) =>
         _log.Info("{Directory} removed: its domain is gone and the toolstack left it behind", stale.Path);
@@ -106,7 +106,7 @@ internal sealed class SupervisorReport(IActorContext supervisor)
     public void MonitorReplaced(IActorRef monitor, string fault) => _events.Publish(new BackendEvents.ActorReplaced(
         nameof(AerMonitor), null, fault, [$"{PathOf(monitor)} {nameof(AerMonitor)}: fails, {fault}", Did("starts another one")]));
 
-    // ---- Errors of devices --------------------------------------------------------------------------------------------------
+    // ---- Errors of devices ------------------------------------------------------------------------------------------
 
     public void Crashed(CrashSequence.Crashed crashed)
     {
@@ -154,7 +154,7 @@ internal sealed class SupervisorReport(IActorContext supervisor)
         else log.As(LogEvents.DeviceNotDetached).Error("The device cannot be detached: {Fault}", fault);
     }
 
-    // ---- Devices without a guest --------------------------------------------------------------------------------------------
+    // ---- Devices without a guest ------------------------------------------------------------------------------------
 
     private void Forgotten(DeviceOfGuest device) => _log.As(LogEvents.GuestForgotten).About(device.Guest).About(device.Device)
         .Error("The guest still runs and has the device, but xenstored does not know it any more: "
