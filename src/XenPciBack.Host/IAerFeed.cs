@@ -4,14 +4,16 @@ using XenPciBack.Protocol.Aer;
 namespace XenPciBack.Host;
 
 /// <summary>
-/// The errors that PCI functions of this host report (Advanced Error Reporting), each one once to a process. An error is told
-/// again by the next process until <see cref="Handled"/> was called for it: a daemon that ends before it has acted forgets none.
+/// The errors that PCI functions of this host report (Advanced Error Reporting), each one once to a process. An error
+/// is told again by the next process until <see cref="Handled"/> was called for it: a daemon that ends before it has
+/// acted forgets none.
 /// </summary>
 public interface IAerFeed
 {
     /// <summary>
-    /// Tells what has happened before and was not told, then <see cref="AerReport.PastErrorsTold"/>, and what happens from now
-    /// on. <paramref name="tell"/> is called by one thread at a time, never by one that serves guests; disposing ends the watch.
+    /// Tells what has happened before and was not told, then <see cref="AerReport.PastErrorsTold"/>, and what happens
+    /// from now on. <paramref name="tell"/> is called by one thread at a time, never by one that serves guests;
+    /// disposing ends the watch.
     /// </summary>
     IDisposable Watch(Action<AerReport> tell);
 

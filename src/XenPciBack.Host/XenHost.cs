@@ -7,7 +7,8 @@ public sealed record XenHost(IGrantTable Grants, IEventChannels EventChannels, I
 
     public required IDeviceRecords DeviceRecords { get; init; }
 
-    /// <summary>What is to be done to guests whatever becomes of this process; ends with the host's uptime, as domains do.</summary>
+    /// <summary>What is to be done to guests whatever becomes of this process; ends with the host's uptime, as domains
+    /// do.</summary>
     public required IRecords Intents { get; init; }
 
     /// <summary>What outlives the host's uptime as well.</summary>

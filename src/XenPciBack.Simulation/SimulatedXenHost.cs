@@ -91,7 +91,10 @@ public sealed class SimulatedXenHost : IAsyncDisposable
     public DaemonProcess StartProcess()
     {
         var killed = new CancellationTokenSource();
-        var parts = new XenHost(new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports), new SimulatedHypervisor(BeginCrash, _guests.ContainsKey), new SimulatedGuestPirqs(Pirqs, Pci), Pci.OfOneProcess(), Aer.OfOneDaemon())
+        var parts = new XenHost(
+            new SimulatedGrantTable(Grants), new SimulatedEventChannels(Ports),
+            new SimulatedHypervisor(BeginCrash, _guests.ContainsKey), new SimulatedGuestPirqs(Pirqs, Pci),
+            Pci.OfOneProcess(), Aer.OfOneDaemon())
         {
             Toolstack = Toolstack,
             DeviceRecords = DeviceRecords.OfOneDaemon(killed.Token),

@@ -41,8 +41,9 @@ public sealed partial class XenStoreClient
     /// it must neither block nor throw; not called again until <see cref="XenStoreWatch.Accept"/>.
     /// </param>
     /// <param name="concerns">
-    /// Asked on the reader, too, about the node that each event names; false: nothing has changed. null: all of them concern.
-    /// The watch's own node stands for anything: xenstored names it upon registration, and when a connection comes back.
+    /// Asked on the reader, too, about the node that each event names; false: nothing has changed. null: all of them
+    /// concern. The watch's own node stands for anything: xenstored names it upon registration, and when a connection
+    /// comes back.
     /// </param>
     /// <remarks>
     /// When the connection is lost while xenstored is asked, the watch counts as registered: the next connection registers it.

@@ -22,8 +22,8 @@ internal sealed class XenStoreConnection : IAsyncDisposable
     private uint _lastRequestId;
 
     /// <summary>
-    /// Starts reading. <paramref name="onWatchEvent"/> gets each event's path and token, on the reader; it must neither block
-    /// nor throw.
+    /// Starts reading. <paramref name="onWatchEvent"/> gets each event's path and token, on the reader; it must neither
+    /// block nor throw.
     /// </summary>
     public XenStoreConnection(XenStoreTransport transport, int requestsInFlight, Action<string, string> onWatchEvent)
     {
@@ -131,7 +131,8 @@ internal sealed class XenStoreConnection : IAsyncDisposable
 
     private void DispatchEvent(ReadOnlySpan<byte> payload)
     {
-        if (!XenStorePayload.TryTakeString(ref payload, out var path) || !XenStorePayload.TryTakeString(ref payload, out var token))
+        if (!XenStorePayload.TryTakeString(ref payload, out var path)
+            || !XenStorePayload.TryTakeString(ref payload, out var token))
             throw new XenStoreProtocolException("a watch event is not a path and a token");
         _onWatchEvent(path, token);
     }

@@ -59,7 +59,8 @@ public sealed class XenStoreWatch : IAsyncDisposable
             await _client.UnwatchAsync(this).ConfigureAwait(false);
     }
 
-    /// <param name="changed">The node that has changed, at or below <see cref="Path"/>; null: its name is no path.</param>
+    /// <param name="changed">The node that has changed, at or below <see cref="Path"/>; null: its name is no
+    /// path.</param>
     internal void Notify(XenStorePath? changed)
     {
         if (changed is { } node && _concerns?.Invoke(node) == false)

@@ -82,7 +82,8 @@ public class AdoptionTests
         await Eventually.IsTrueAsync(async () =>
         {
             dom0.Advance(TimeSpan.FromSeconds(1));
-            return (await dom0.ReadErrorAsync(guest))?.Contains("xenevtchn_bind_interdomain", StringComparison.Ordinal) is true;
+            return (await dom0.ReadErrorAsync(guest))?.Contains(
+                "xenevtchn_bind_interdomain", StringComparison.Ordinal) is true;
         });
     }
 

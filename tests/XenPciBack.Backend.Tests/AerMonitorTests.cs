@@ -86,7 +86,9 @@ public sealed class AerMonitorTests : TestKit
         Connect(Web, Nic, Sata);
         Connect(Lab, Edu);
         _bare.Aer.Inject(Nic, severity, CompletionTimeout);
-        Assert.Equal([new AerMonitor.Act(Web, Nic, severity, text, AerResponse.Kill) { Source = Nic }], await ActsAsync(monitor));
+        Assert.Equal(
+            [new AerMonitor.Act(Web, Nic, severity, text, AerResponse.Kill) { Source = Nic }],
+            await ActsAsync(monitor));
         var published = await PublishedAsync();
         Assert.Equal([new BackendEvents.DeviceOfGuest(Web, Nic)], published.Concerned.ToArray());
         Assert.True(published is { IsNews: true, EndsGuest: true });
@@ -160,7 +162,8 @@ public sealed class AerMonitorTests : TestKit
         Assert.Empty(await ActsAsync(monitor));
         for (var i = 0; i < 3; i++) _bare.Aer.Inject(Nic, AerSeverity.Correctable, ReceiverError);
         Assert.Equal(
-            [new AerMonitor.Act(Web, Nic, AerSeverity.Correctable, "correctable: Receiver Error", AerResponse.Kill) { Source = Nic }],
+            [new AerMonitor.Act(
+                Web, Nic, AerSeverity.Correctable, "correctable: Receiver Error", AerResponse.Kill) { Source = Nic }],
             await ActsAsync(monitor));
     }
 

@@ -328,7 +328,8 @@ public class AerTests
     [Fact]
     public async Task An_error_that_a_guests_actor_did_not_live_to_settle_is_told_to_the_next_one()
     {
-        await using var dom0 = await TestDom0.StartAsync(With(aer => aer with { Response = AerResponse.RecoverThenKill }));
+        await using var dom0 =
+            await TestDom0.StartAsync(With(aer => aer with { Response = AerResponse.RecoverThenKill }));
         var guest = await dom0.ConnectedGuestAsync("web", Nic);
         var opening = dom0.Xen.Faults.Arm(FaultPoint.DeviceOpen, FaultKind.Stall, device: Nic);
         dom0.Xen.Faults.Arm(FaultPoint.Notify, FaultKind.Bug, guest: guest.Id);

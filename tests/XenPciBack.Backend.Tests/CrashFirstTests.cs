@@ -11,8 +11,8 @@ using Xunit.Abstractions;
 namespace XenPciBack.Backend.Tests;
 
 /// <summary>
-/// A guest whose device is lost is crashed before anything else is done, and no end of the daemon between the report and
-/// the crash lets the loss be forgotten. tests/models/crash.pml has the same order.
+/// A guest whose device is lost is crashed before anything else is done, and no end of the daemon between the report
+/// and the crash lets the loss be forgotten. tests/models/crash.pml has the same order.
 /// </summary>
 public class CrashFirstTests(ITestOutputHelper output)
 {
@@ -63,7 +63,8 @@ public class CrashFirstTests(ITestOutputHelper output)
             Assert.Contains((point, 1), steps);
         // The order: the intent, the crash, the quarantine, and after that the device is given back.
         Assert.Equal(
-            [FaultPoint.IntentWrite, FaultPoint.DomainCrash, FaultPoint.RecordWrite, FaultPoint.IntentWrite, FaultPoint.DeviceReset],
+            [FaultPoint.IntentWrite, FaultPoint.DomainCrash, FaultPoint.RecordWrite, FaultPoint.IntentWrite,
+                FaultPoint.DeviceReset],
             steps.Select(step => step.Point).Where(IsOfOrder));
         foreach (var (point, nth) in steps)
         {
@@ -167,7 +168,8 @@ public class CrashFirstTests(ITestOutputHelper output)
     private static bool IsOnRecord(TestDom0 dom0) => dom0.Xen.LastingRecords.Names.Contains($"{Spare}")
         && dom0.Xen.Intents.Names.Count == 0 && dom0.Xen.Aer.Unhandled.Count == 0;
 
-    /// <summary>The guest reads a register of its device, and the read does not return until the fault is disposed.</summary>
+    /// <summary>The guest reads a register of its device, and the read does not return until the fault is
+    /// disposed.</summary>
     private static async Task<ArmedFault> HangAsync(TestDom0 dom0, SimulatedGuest guest)
     {
         var access = dom0.Xen.Faults.Arm(
@@ -181,6 +183,7 @@ public class CrashFirstTests(ITestOutputHelper output)
     {
         await Eventually.IsTrueAsync(() => guest.IsCrashed);
         await Eventually.EqualAsync(
-            string.Join(' ', devices.Select(device => $"{device}").Order(StringComparer.Ordinal)), () => string.Join(' ', dom0.Xen.LastingRecords.Names));
+            string.Join(' ', devices.Select(device => $"{device}").Order(StringComparer.Ordinal)),
+            () => string.Join(' ', dom0.Xen.LastingRecords.Names));
     }
 }

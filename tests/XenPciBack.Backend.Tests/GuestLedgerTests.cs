@@ -12,7 +12,8 @@ namespace XenPciBack.Backend.Tests;
 /// <summary>What the ledger decides, without an actor, a host or a clock.</summary>
 public class GuestLedgerTests(ITestOutputHelper output)
 {
-    private static readonly BackendDirectory Web = new(DomainId.Zero, new DomainId(1), 0), Lab = new(DomainId.Zero, new DomainId(2), 0);
+    private static readonly BackendDirectory Web = new(DomainId.Zero, new DomainId(1), 0),
+        Lab = new(DomainId.Zero, new DomainId(2), 0);
     private static readonly HostBdf Port = HostBdf.Parse("0000:00:1c.0");
 
     private readonly List<LedgerEffect> _effects = [];
@@ -27,18 +28,21 @@ public class GuestLedgerTests(ITestOutputHelper output)
     }
 
     private LedgerEffect[] List(params BackendDirectory[] directories) => On(new LedgerInput.Listed(
-        [.. directories.Select(directory => new LedgerInput.FoundDirectory(directory, Vm(directory), DirectoryOwner.Nobody))],
+        [.. directories.Select(
+            directory => new LedgerInput.FoundDirectory(directory, Vm(directory), DirectoryOwner.Nobody))],
         LedgerInput.Listed.NoneUnclaimed));
 
     private LedgerEffect[] ListUnclaimed(GuestLife life) => On(new LedgerInput.Listed(
         [], LedgerInput.Listed.NoneUnclaimed.Add(new(Web.Guest, Nic), life)));
 
     private LedgerEffect[] Meet(
-        BackendDirectory guest, HostBdf device, AerResponse response = AerResponse.Kill, AerSeverity severity = AerSeverity.Fatal,
+        BackendDirectory guest, HostBdf device, AerResponse response = AerResponse.Kill,
+            AerSeverity severity = AerSeverity.Fatal,
         HostBdf? source = null)
     {
         On(new LedgerInput.ErrorMet(source ?? device, 1));
-        var act = new AerMonitor.Act(guest.Guest, device, severity, $"{severity}", response) { Source = source ?? device };
+        var act =
+            new AerMonitor.Act(guest.Guest, device, severity, $"{severity}", response) { Source = source ?? device };
         return On(new LedgerInput.DeviceError(act, default, "a test"));
     }
 
@@ -81,7 +85,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
     {
         List(Web);
         On(new LedgerInput.ActorEnds(Web, GuestStage.Finishing));
-        Assert.Equal([new LedgerEffect.SayGone(Web), new LedgerEffect.Look()], On(new LedgerInput.ActorEnded(Web, default)));
+        Assert.Equal(
+            [new LedgerEffect.SayGone(Web), new LedgerEffect.Look()], On(new LedgerInput.ActorEnded(Web, default)));
         Assert.Empty(_ledger.Guests);
     }
 
@@ -100,7 +105,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
     {
         List(Web);
         for (var i = 1; i < FailureTable.MostFailures; i++)
-            Assert.Equal([typeof(LedgerEffect.SayReplaced), typeof(LedgerEffect.Serve)], Kinds(Fail(Web, TimeSpan.Zero)));
+            Assert.Equal(
+                [typeof(LedgerEffect.SayReplaced), typeof(LedgerEffect.Serve)], Kinds(Fail(Web, TimeSpan.Zero)));
         Assert.Equal([new LedgerEffect.SayAbandoned(Web, "a bug")], Fail(Web, FailureTable.FailureWindow));
         Assert.Empty(_ledger.Served);
         Assert.Empty(List(Web));
@@ -132,7 +138,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
     {
         List(Web, Lab);
         var effects = Meet(Web, Nic);
-        Assert.Equal([typeof(LedgerEffect.Hold), typeof(LedgerEffect.Try), typeof(LedgerEffect.SayLost)], Kinds(effects));
+        Assert.Equal(
+            [typeof(LedgerEffect.Hold), typeof(LedgerEffect.Try), typeof(LedgerEffect.SayLost)], Kinds(effects));
         var attempt = effects.OfType<LedgerEffect.Try>().Single();
         Assert.Equal((Remedy.Crash, Web.Guest, Vm(Web)), (attempt.Remedy, attempt.Loss.Guest, attempt.Loss.Vm));
         Assert.Equal(
@@ -179,7 +186,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
         List(Web);
         Meet(Web, Edu, AerResponse.RecoverThenKill);
         var lost = Meet(Web, Nic).OfType<LedgerEffect.Try>();
-        Assert.Equal([(Nic, Remedy.Crash), (Edu, Remedy.Intend)], lost.Select(attempt => (attempt.Loss.Device, attempt.Remedy)));
+        Assert.Equal(
+            [(Nic, Remedy.Crash), (Edu, Remedy.Intend)], lost.Select(attempt => (attempt.Loss.Device, attempt.Remedy)));
     }
 
     [Fact]
@@ -234,7 +242,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
     {
         List(Web);
         Assert.Equal(
-            [typeof(LedgerEffect.TellError), typeof(LedgerEffect.ErrorsHandled)], Kinds(Meet(Web, Nic, AerResponse.Report)));
+            [typeof(LedgerEffect.TellError), typeof(LedgerEffect.ErrorsHandled)],
+                Kinds(Meet(Web, Nic, AerResponse.Report)));
     }
 
     [Fact]
@@ -309,7 +318,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
     {
         On(new LedgerInput.ErrorsKnown());
         Assert.Equal(
-            [typeof(LedgerEffect.SayForgotten), typeof(LedgerEffect.LookLater)], Kinds(ListUnclaimed(GuestLife.Running)));
+            [typeof(LedgerEffect.SayForgotten), typeof(LedgerEffect.LookLater)],
+                Kinds(ListUnclaimed(GuestLife.Running)));
         Assert.Equal([typeof(LedgerEffect.LookLater)], Kinds(ListUnclaimed(GuestLife.Running)));
     }
 
@@ -330,7 +340,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
     [Fact]
     public void Whatever_happens_every_error_is_handled_once_and_a_lost_device_is_released_only_when_it_is_on_record()
     {
-        var seed = int.TryParse(Environment.GetEnvironmentVariable("LEDGER_SEED"), out var given) ? given : Random.Shared.Next();
+        var seed = int.TryParse(Environment.GetEnvironmentVariable("LEDGER_SEED"), out var given) ? given
+            : Random.Shared.Next();
         output.WriteLine($"LEDGER_SEED={seed}");
         var random = new Random(seed);
         for (var run = 0; run < 300; run++) new AnySequence(random, $"LEDGER_SEED={seed}, run {run}").Run();
@@ -355,7 +366,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
             for (var step = 0; step < 60; step++)
             {
                 Step();
-                Assert.True(_actors.SetEquals(_ledger.Served.Select(guest => guest.Directory)), $"{which}: who is served");
+                Assert.True(
+                    _actors.SetEquals(_ledger.Served.Select(guest => guest.Directory)), $"{which}: who is served");
             }
             // In the end everything that was begun comes to its end.
             while (_tries.Count > 0) On(new LedgerInput.Tried(Take(_tries), null));
@@ -364,7 +376,9 @@ public class GuestLedgerTests(ITestOutputHelper output)
                 foreach (var device in Devices)
                     On(new LedgerInput.ErrorSettled(new(guest.Guest, device)));
             Assert.True(_met == _handled, $"{which}: {_met} errors were met, {_handled} handled");
-            Assert.All(_crashes, crashes => Assert.True(crashes.Value == 1, $"{which}: guest {crashes.Key} was crashed {crashes.Value} times"));
+            Assert.All(
+                _crashes, crashes =>
+                Assert.True(crashes.Value == 1, $"{which}: guest {crashes.Key} was crashed {crashes.Value} times"));
         }
 
         private void Step()
@@ -375,7 +389,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
                 case 0:
                     var listed = Guests.Where(_ => random.Next(4) > 0).ToList();
                     // The next guest with that id is another one.
-                    foreach (var gone in Guests.Except(listed).Where(gone => !_actors.Contains(gone))) _crashes.Remove(gone.Guest);
+                    foreach (var gone in Guests.Except(listed).Where(gone => !_actors.Contains(gone))) _crashes.Remove(
+                        gone.Guest);
                     On(new LedgerInput.Listed(
                         [.. listed.Select(one => new LedgerInput.FoundDirectory(one, Vm(one), DirectoryOwner.Nobody))],
                         LedgerInput.Listed.NoneUnclaimed));
@@ -437,7 +452,8 @@ public class GuestLedgerTests(ITestOutputHelper output)
                     break;
                 case LedgerEffect.Try attempt:
                     _tries.Add(attempt);
-                    if (attempt.Remedy == Remedy.Crash) _crashes[attempt.Loss.Guest] = _crashes.GetValueOrDefault(attempt.Loss.Guest) + 1;
+                    if (attempt.Remedy == Remedy.Crash) _crashes[attempt.Loss.Guest] =
+                        _crashes.GetValueOrDefault(attempt.Loss.Guest) + 1;
                     break;
                 case LedgerEffect.TryLater later:
                     _tries.Add(later.Attempt);
@@ -446,14 +462,18 @@ public class GuestLedgerTests(ITestOutputHelper output)
                     _detaches.Add(new(detach.Device, null));
                     break;
                 case LedgerEffect.TellLost(var device):
-                    Assert.True(_recorded.Contains(device), $"{which}: {device} is released before its loss is on record");
+                    Assert.True(
+                        _recorded.Contains(device), $"{which}: {device} is released before its loss is on record");
                     break;
                 case LedgerEffect.TakeBack(var device):
-                    Assert.True(_recorded.Contains(device), $"{which}: {device} is taken back before its loss is on record");
+                    Assert.True(
+                        _recorded.Contains(device), $"{which}: {device} is taken back before its loss is on record");
                     On(new LedgerInput.TakenBack(device, null, null));
                     break;
                 case LedgerEffect.TellError tell:
-                    Assert.True(_actors.Contains(tell.Directory), $"{which}: {tell.Directory} has no actor to tell of an error");
+                    Assert.True(
+                        _actors.Contains(tell.Directory),
+                        $"{which}: {tell.Directory} has no actor to tell of an error");
                     break;
                 case LedgerEffect.ErrorsHandled(_, var errors):
                     _handled += errors;

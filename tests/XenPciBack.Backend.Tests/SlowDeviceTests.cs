@@ -18,7 +18,8 @@ public sealed class SlowDeviceTests
     public async Task Every_other_guest_is_answered_while_it_hangs(int loops)
     {
         await using var dom0 = await TestDom0.StartAsync(TestDom0.Settings with { Loops = loops });
-        var (stuck, free) = (await dom0.ConnectedGuestAsync("stuck", Nic), await dom0.ConnectedGuestAsync("free", Sata));
+        var (stuck, free) =
+            (await dom0.ConnectedGuestAsync("stuck", Nic), await dom0.ConnectedGuestAsync("free", Sata));
         using var hang = Hang(dom0, Nic);
         var unanswered = stuck.Device(0).ReadAsync(Register.Revision);
         await Eventually.EqualAsync(1, () => hang.Struck);

@@ -4,8 +4,8 @@ using XenPciBack.Protocol;
 namespace XenPciBack.Backend.DataPlane;
 
 /// <summary>
-/// What a device is being asked, and for how long, for those who want to know while its actor cannot answer. Written by the
-/// thread that makes the access; the others may see it a moment late.
+/// What a device is being asked, and for how long, for those who want to know while its actor cannot answer. Written by
+/// the thread that makes the access; the others may see it a moment late.
 /// </summary>
 internal sealed class AccessInProgress(DomainId guest, HostBdf device)
 {
@@ -37,7 +37,8 @@ internal sealed class AccessInProgress(DomainId guest, HostBdf device)
         get
         {
             var register = Volatile.Read(ref _register);
-            return register == NoRegister ? _what : string.Create(CultureInfo.InvariantCulture, $"{_what} 0x{register:x2}");
+            return register == NoRegister ? _what
+                : string.Create(CultureInfo.InvariantCulture, $"{_what} 0x{register:x2}");
         }
     }
 

@@ -257,7 +257,8 @@ internal sealed class DeviceActor : ReceiveActor
     {
         var asker = Sender;
         Become(Restoring);
-        Task.Run(() => Recover(reset)).PipeTo(Self, success: fault => new Restored(asker, fault), failure: e => new Restored(asker, e.Message));
+        Task.Run(() => Recover(reset)).PipeTo(
+            Self, success: fault => new Restored(asker, fault), failure: e => new Restored(asker, e.Message));
     }
 
     private string? Recover(bool reset)

@@ -151,13 +151,15 @@ internal sealed class AerMonitor : ReceiveActor
         [.. guests.SelectMany(guest => guest.Value.Where(member => Concerns(error, member.Device)).Select(member => new BackendEvents.DeviceOfGuest(guest.Key, member.Host)))
             .OrderBy(one => one.Guest.Value)];
 
-    private void Concern(AerError error, ImmutableArray<BackendEvents.DeviceOfGuest> concerned, HostBdf? source, bool isNews)
+    private void Concern(
+        AerError error, ImmutableArray<BackendEvents.DeviceOfGuest> concerned, HostBdf? source, bool isNews)
     {
         // The first of a storm, then the tenth, the hundredth and so on.
         if (isNews) LogOf(error).Error("The device reports an error, {Error}; {Concerned}", error, InWords(concerned));
         foreach (var (guest, device) in concerned)
         {
-            var act = new Act(guest, device, error.Severity, error.ToString(), _policies.Of(device)) { Source = source };
+            var act =
+                new Act(guest, device, error.Severity, error.ToString(), _policies.Of(device)) { Source = source };
             Context.Parent.Tell(act);
         }
     }

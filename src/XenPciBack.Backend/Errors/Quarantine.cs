@@ -27,8 +27,8 @@ public sealed class Quarantine(IRecords records)
     public long Changes => Interlocked.Read(ref _changes);
 
     /// <summary>
-    /// Done when every device is held that a daemon before this one, or an error while no daemon ran, has made unfit for guests. No
-    /// device is given to a guest before.
+    /// Done when every device is held that a daemon before this one, or an error while no daemon ran, has made unfit
+    /// for guests. No device is given to a guest before.
     /// </summary>
     public Task WhenComplete => _complete.Task;
 

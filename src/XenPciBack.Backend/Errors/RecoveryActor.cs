@@ -7,8 +7,8 @@ using XenPciBack.Protocol.Aer;
 namespace XenPciBack.Backend.Errors;
 
 /// <summary>
-/// Takes one device of a guest through the recovery from an error. Its parent, the guest's actor, has the page. A recovery that
-/// fails is a device that is lost.
+/// Takes one device of a guest through the recovery from an error. Its parent, the guest's actor, has the page. A
+/// recovery that fails is a device that is lost.
 /// </summary>
 internal sealed class RecoveryActor : ReceiveActor
 {

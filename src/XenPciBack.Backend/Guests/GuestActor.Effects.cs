@@ -17,8 +17,9 @@ internal sealed partial class GuestActor
     // The device whose release the effects wait for.
     private HostBdf? _releasing;
 
-    // The kernel takes the ports of a process from it one after the other, and its locks somewhere in between. A thread that
-    // is inside a device access keeps them until that returns: for a minute, if a device is being reset and does not answer.
+    // The kernel takes the ports of a process from it one after the other, and its locks somewhere in between. A thread
+    // that is inside a device access keeps them until that returns: for a minute, if a device is being reset and does
+    // not answer.
     private static readonly TimeSpan
         ConnectPause = TimeSpan.FromMilliseconds(10), LongConnectPause = TimeSpan.FromSeconds(1),
         ConnectPatience = TimeSpan.FromMinutes(2);

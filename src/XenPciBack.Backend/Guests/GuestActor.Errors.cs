@@ -37,7 +37,8 @@ internal sealed partial class GuestActor
         switch (act.Response)
         {
             case AerResponse.RecoverThenKill when _page is not { TakesAer: true }:
-                Context.Parent.Tell(new DeviceLost(act.Guest, act.Device, $"{act.Error}; the guest has no error handling"));
+                Context.Parent.Tell(
+                    new DeviceLost(act.Guest, act.Device, $"{act.Error}; the guest has no error handling"));
                 break;
             case AerResponse.RecoverThenKill:
                 device.Tell(new DeviceActor.Remember(act.Severity));

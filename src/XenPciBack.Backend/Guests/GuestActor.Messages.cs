@@ -24,7 +24,8 @@ internal sealed partial class GuestActor
     /// <summary>To the parent: the device cannot be used any more, and its guest must not run on with it.</summary>
     public sealed record DeviceLost(DomainId Guest, HostBdf Device, string Reason);
 
-    /// <summary>The guest was crashed, and this device of it is in quarantine: nothing is served any more, and the device is released.</summary>
+    /// <summary>The guest was crashed, and this device of it is in quarantine: nothing is served any more, and the
+    /// device is released.</summary>
     public sealed record GuestLost(HostBdf Device);
 
     /// <summary>Publish the state and the devices as after a change, for somebody who is new.</summary>

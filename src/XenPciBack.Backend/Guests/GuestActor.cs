@@ -36,7 +36,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     private readonly GuestTrace _trace;
     private readonly GuestMeter _meter;
 
-    // The guest was crashed because of these devices: nothing is served any more, and the toolstack is not kept waiting.
+    // The guest was crashed because of these devices: nothing is served any more, and the toolstack is not kept
+    // waiting.
     private ImmutableHashSet<HostBdf> _lost;
 
     // Control plane
@@ -54,8 +55,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
 
     public GuestActor(
         BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine,
-        BackendSettings settings, GuestMeter meter, ImmutableHashSet<HostBdf> lost, ImmutableArray<AerMonitor.Act> errors,
-        bool standsBy)
+        BackendSettings settings, GuestMeter meter, ImmutableHashSet<HostBdf> lost,
+        ImmutableArray<AerMonitor.Act> errors, bool standsBy)
     {
         (_directory, _host, _loop, _quarantine, _settings, _meter, _lost, _standsBy) =
             (directory, host, loop, quarantine, settings, meter, lost, standsBy);
@@ -110,8 +111,8 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     /// <param name="standsBy">Another daemon serves the guest, until <see cref="TakeOver"/>.</param>
     public static Props Props(
         BackendDirectory directory, XenStoreClient client, XenHost host, EventLoop loop, Quarantine quarantine,
-        BackendSettings settings, GuestMeter meter, ImmutableHashSet<HostBdf> lost, ImmutableArray<AerMonitor.Act> errors,
-        bool standsBy) =>
+        BackendSettings settings, GuestMeter meter, ImmutableHashSet<HostBdf> lost,
+        ImmutableArray<AerMonitor.Act> errors, bool standsBy) =>
         Akka.Actor.Props.Create(() => new GuestActor(
                 directory, client, host, loop, quarantine, settings, meter, lost, errors, standsBy))
             .WithDispatcher(loop.Dispatcher.Id);
@@ -152,7 +153,9 @@ internal sealed partial class GuestActor : ReceiveActor, IWithTimers
     {
         // A pass under way may be the answer that was missing; the timer starts again if it is not.
         if (_inPass || !_connection.AwaitsFrontend) return;
-        if (_lost.IsEmpty) _log.Warning("The frontend has not answered a change of its devices for {Patience} s; carried out without it", _settings.HotPlugPatience.TotalSeconds);
+        if (_lost.IsEmpty)
+            _log.Warning("The frontend has not answered a change of its devices for {Patience} s; carried out without it",
+                _settings.HotPlugPatience.TotalSeconds);
         _connection = _connection.Step(new ConnectionInput.FrontendSilent()).Next;
         OnChanged();
     }

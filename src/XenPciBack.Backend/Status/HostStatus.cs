@@ -34,7 +34,8 @@ public sealed record GuestStatus(
 /// <param name="Vectors">How many messages are on.</param>
 /// <param name="IsRecovering">Its guest's driver is being taken through an error.</param>
 public sealed record DeviceStatus(
-    HostBdf Device, VirtualBdf Virtual, ushort VendorId, ushort DeviceId, uint ClassCode, string Interrupts, int Vectors, bool IsRecovering)
+    HostBdf Device, VirtualBdf Virtual, ushort VendorId, ushort DeviceId, uint ClassCode, string Interrupts,
+    int Vectors, bool IsRecovering)
 {
     /// <summary>For how many seconds the device has not answered the present access; null if that is no slow
     /// one.</summary>

@@ -14,7 +14,8 @@ internal sealed class StatusActor : ReceiveActor, IWithTimers
     /// <summary>What it has to be subscribed to before the backend starts, whose first words it must not miss.</summary>
     public static readonly Type[] Events =
     [
-        typeof(BackendEvents.Ready), typeof(BackendEvents.GuestChanged), typeof(BackendEvents.GuestGone), typeof(BackendEvents.DeviceError),
+        typeof(BackendEvents.Ready), typeof(BackendEvents.GuestChanged), typeof(BackendEvents.GuestGone),
+        typeof(BackendEvents.DeviceError),
         typeof(BackendEvents.DeviceSlow), typeof(BackendEvents.DeviceRecovered),
         typeof(BackendEvents.GuestKilled), typeof(BackendEvents.DeviceQuarantined), typeof(BackendEvents.ActorReplaced), typeof(BackendEvents.GuestAbandoned),
         typeof(BackendEvents.GuestMisbehaved), typeof(IActorTelemetryEvent),

@@ -12,8 +12,8 @@ using XenPciBack.XenStore;
 namespace XenPciBack.Backend.Supervision;
 
 /// <summary>
-/// Watches <c>backend/pci</c> and keeps one <see cref="GuestActor"/> for each connection directory in it. What follows from what
-/// happens is decided by <see cref="GuestLedger"/>, and performed here.
+/// Watches <c>backend/pci</c> and keeps one <see cref="GuestActor"/> for each connection directory in it. What follows
+/// from what happens is decided by <see cref="GuestLedger"/>, and performed here.
 /// </summary>
 internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
 {
@@ -46,7 +46,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
     /// <param name="lost">The devices for which the guest was crashed.</param>
     /// <param name="errors">What an earlier actor of the guest was told and has not settled.</param>
     internal delegate Props GuestProps(
-        BackendDirectory directory, ImmutableHashSet<HostBdf> lost, ImmutableArray<AerMonitor.Act> errors, bool standsBy);
+        BackendDirectory directory, ImmutableHashSet<HostBdf> lost, ImmutableArray<AerMonitor.Act> errors,
+        bool standsBy);
 
     public BackendSupervisor(
         XenStoreClient client, XenHost host, Quarantine quarantine, BackendSettings settings, BackendMeters meters,
@@ -106,10 +107,13 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
         Receive<ListingFailed>(failed => OnListingFailed(failed.Cause));
         Receive<GuestsEnded>(OnGuestsEnded);
         Receive<TakeOver>(_ => OnTurn());
-        Receive<GuestActor.StartsOver>(starts => Apply(new LedgerInput.ActorEnds(starts.Directory, GuestStage.StartingOver)));
-        Receive<GuestActor.Finished>(finished => Apply(new LedgerInput.ActorEnds(finished.Directory, GuestStage.Finishing)));
+        Receive<GuestActor.StartsOver>(
+            starts => Apply(new LedgerInput.ActorEnds(starts.Directory, GuestStage.StartingOver)));
+        Receive<GuestActor.Finished>(
+            finished => Apply(new LedgerInput.ActorEnds(finished.Directory, GuestStage.Finishing)));
         Receive<ChildFailed>(OnChildFailed);
-        Receive<GuestEnded>(ended => Apply(new LedgerInput.ActorEnded(ended.Directory, _host.Clock.GetElapsedTime(_began))));
+        Receive<GuestEnded>(
+            ended => Apply(new LedgerInput.ActorEnded(ended.Directory, _host.Clock.GetElapsedTime(_began))));
         Receive<TraceMessages.Start>(start => _guests.AddSink(start.Sink, _ledger.Served));
         Receive<TraceMessages.Stop>(stop => _guests.RemoveSink(stop.Sink, _ledger.Served));
         Receive<AerMonitor.Met>(met => Apply(new LedgerInput.ErrorMet(met.Source, met.Acts)));
@@ -117,7 +121,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
         Receive<AerMonitor.Listening>(_ => _guests.Tell(_ledger.Served, GuestActor.AnnounceAgain.Instance));
         Receive<AerMonitor.PastErrorsTold>(_ => OnPastErrorsTold());
         Receive<GuestActor.DeviceLost>(OnDeviceLost);
-        Receive<GuestActor.ErrorSettled>(settled => Apply(new LedgerInput.ErrorSettled(new(settled.Guest, settled.Device))));
+        Receive<GuestActor.ErrorSettled>(
+            settled => Apply(new LedgerInput.ErrorSettled(new(settled.Guest, settled.Device))));
         Receive<LedgerInput>(Apply);
         Receive<CrashSequence.Crashed>(_report.Crashed);
         Receive<CrashSequence.IntentFailed>(_report.IntentFailed);
@@ -126,7 +131,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
         Receive<LossNotSaid>(OnLossNotSaid);
         Receive<StartMonitor>(_ => OnStartMonitor());
         // After a pause: it may fail before it has done anything.
-        Receive<MonitorEnded>(_ => Timers.StartSingleTimer(nameof(StartMonitor), new StartMonitor(), _settings.StoreRetry));
+        Receive<MonitorEnded>(
+            _ => Timers.StartSingleTimer(nameof(StartMonitor), new StartMonitor(), _settings.StoreRetry));
     }
 
     private void Apply(LedgerInput input)
@@ -162,7 +168,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
                 break;
             case LedgerEffect.TellLost(var device):
                 _guests.Tell(
-                    _ledger.Served.Where(guest => guest.Directory.Guest == device.Guest), new GuestActor.GuestLost(device.Device));
+                    _ledger.Served.Where(guest => guest.Directory.Guest == device.Guest),
+                    new GuestActor.GuestLost(device.Device));
                 TakeBackClosed(device.Guest);
                 break;
             case LedgerEffect.Detach(var device):
@@ -211,7 +218,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
         if (listed.Role != _role) return;
         if (_role == Role.Serving && _monitor.IsNobody()) OnStartMonitor();
         AskWhoHasEnded();
-        _report.Ready(_role == Role.Serving ? _host.Hypervisor.Version : null, _settings.Domain, _ledger.Served.Count());
+        _report.Ready(
+            _role == Role.Serving ? _host.Hypervisor.Version : null, _settings.Domain, _ledger.Served.Count());
         Become(Ready);
         Stash.UnstashAll();
     }
@@ -237,7 +245,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
     {
         if (_role == Role.Standby || !_ledger.Served.Any()) return;
         _host.Toolstack.EndedAsync().PipeTo(
-            Self, success: ended => new GuestsEnded(ended, null), failure: e => new GuestsEnded(new HashSet<DomainId>(), e.Message));
+            Self, success: ended => new GuestsEnded(ended, null),
+            failure: e => new GuestsEnded(new HashSet<DomainId>(), e.Message));
     }
 
     private void OnGuestsEnded(GuestsEnded ended)
@@ -263,7 +272,7 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
         var fault = failed.Cause.Message;
         _report.Failed(failed.Cause);
         if (failed.Child.Equals(_monitor)) _report.MonitorReplaced(_monitor, fault);
-        else if (_ledger.Served.FirstOrDefault(guest => guest.Directory.ActorName == failed.Child.Path.Name) is { } guest)
+        else if (_ledger.Served.FirstOrDefault(one => one.Directory.ActorName == failed.Child.Path.Name) is { } guest)
             Apply(new LedgerInput.ActorEnds(guest.Directory, GuestStage.Serving, fault));
     }
 
@@ -271,7 +280,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
     private void DropCounts()
     {
         var served = _ledger.Served.Select(guest => guest.Directory.Guest).ToHashSet();
-        foreach (var counted in _meters.Guests.Where(counted => !served.Contains(counted.Domain))) _meters.Drop(counted.Domain);
+        foreach (var counted in _meters.Guests.Where(counted => !served.Contains(counted.Domain)))
+            _meters.Drop(counted.Domain);
     }
 
     // ---- Errors of devices ------------------------------------------------------------------------------------------
@@ -285,7 +295,8 @@ internal sealed class BackendSupervisor : ReceiveActor, IWithTimers, IWithStash
     private void OnDeviceError(AerMonitor.Act act)
     {
         var actor = Sender.Equals(_monitor) ? nameof(AerMonitor) : nameof(GuestActor);
-        Apply(new LedgerInput.DeviceError(act, _host.Clock.GetUtcNow(), $"{SupervisorReport.PathOf(Sender)} {actor}: {act.Error}"));
+        Apply(new LedgerInput.DeviceError(
+            act, _host.Clock.GetUtcNow(), $"{SupervisorReport.PathOf(Sender)} {actor}: {act.Error}"));
     }
 
     private void OnDeviceLost(GuestActor.DeviceLost lost)

@@ -16,7 +16,8 @@ internal sealed class ConnectionDirectories(XenStoreClient client, DomainId back
     private XenStoreWatch? _changes;
     private XenStoreWatch? _releases;
 
-    /// <summary>Lists the directories. From the first call on, one that comes or goes later calls onChange once.</summary>
+    /// <summary>Lists the directories. From the first call on, one that comes or goes later calls onChange
+    /// once.</summary>
     public async Task<IReadOnlyList<BackendDirectory>> ListAsync()
     {
         _changes ??= await client.WatchAsync(_root, onChange, Concerns).ConfigureAwait(false);

@@ -12,13 +12,14 @@ namespace XenPciBack.Backend.Supervision;
 ///   guest crashed                                       -> Crashed
 ///   quarantine on record below /var/lib, intent removed -> LedgerInput.Tried
 /// </code>
-/// Whichever step the daemon ends at, the next one finds the intent and does the same. Each loss has a thread of its own:
-/// neither a device access that hangs nor a full thread pool delays it.
+/// Whichever step the daemon ends at, the next one finds the intent and does the same. Each loss has a thread of its
+/// own: neither a device access that hangs nor a full thread pool delays it.
 /// </summary>
 /// <param name="report">Gets each of these messages, and those below.</param>
 internal sealed class CrashSequence(XenHost host, Quarantine quarantine, Action<object> report)
 {
-    /// <summary>A record below /run takes a tenth of a millisecond. The guest does not run on while a broken one is tried.</summary>
+    /// <summary>A record below /run takes a tenth of a millisecond. The guest does not run on while a broken one is
+    /// tried.</summary>
     private static readonly TimeSpan IntentPatience = TimeSpan.FromMilliseconds(10);
 
     /// <param name="Fault">null: it was crashed, or it is gone.</param>
@@ -35,7 +36,8 @@ internal sealed class CrashSequence(XenHost host, Quarantine quarantine, Action<
         var intent = remedy == Remedy.Quarantine ? Task.CompletedTask : OnThreadOfItsOwn(() =>
             Try(() => host.Intents.Write(loss.Name, loss.ToText()), loss, "put on record"));
         if (!intent.Wait(IntentPatience))
-            report(new IntentFailed(loss, "put on record", $"it takes more than {IntentPatience.TotalMilliseconds} ms"));
+            report(new IntentFailed(
+                loss, "put on record", $"it takes more than {IntentPatience.TotalMilliseconds} ms"));
         if (remedy == Remedy.Crash)
         {
             var began = Stopwatch.GetTimestamp();
@@ -54,7 +56,8 @@ internal sealed class CrashSequence(XenHost host, Quarantine quarantine, Action<
 
     private void Crash(DomainId guest)
     {
-        if (host.Hypervisor.Crash(guest) is not (0 or Errnos.ESRCH) and var errno) throw new IOException(Errnos.Name(errno));
+        if (host.Hypervisor.Crash(guest) is not (0 or Errnos.ESRCH) and var errno)
+            throw new IOException(Errnos.Name(errno));
     }
 
     private void Try(Action step, Loss loss, string what)

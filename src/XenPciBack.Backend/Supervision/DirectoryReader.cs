@@ -17,18 +17,22 @@ internal enum Wanted
 }
 
 /// <summary>
-/// Reads which guests there are, one reading at a time: what is wanted meanwhile is read after it. Used by the supervisor alone.
+/// Reads which guests there are, one reading at a time: what is wanted meanwhile is read after it. Used by the
+/// supervisor alone.
 /// </summary>
 internal sealed class DirectoryReader(ConnectionDirectories directories, XenHost host)
 {
     private Wanted _wanted;
     private Task? _reading;
 
-    /// <param name="Role">This daemon's when it was read: to a standby a guest that is missing may be new, and is not gone.</param>
+    /// <param name="Role">This daemon's when it was read: to a standby a guest that is missing may be new, and is not
+    /// gone.</param>
     /// <param name="Removed">Directories whose domains are gone.</param>
-    /// <param name="Losses">What a daemon before this one did not see to the end, until all that happened before is known.</param>
+    /// <param name="Losses">What a daemon before this one did not see to the end, until all that happened before is
+    /// known.</param>
     public sealed record Listed(
-        Role Role, IReadOnlyList<BackendDirectory> Removed, LedgerInput.Listed Found, ImmutableArray<LedgerInput.LossFound> Losses);
+        Role Role, IReadOnlyList<BackendDirectory> Removed, LedgerInput.Listed Found,
+        ImmutableArray<LedgerInput.LossFound> Losses);
 
     /// <returns>null: it follows the reading under way.</returns>
     public Task<Listed>? Read(Wanted wanted, Role role, GuestLedger ledger)
@@ -54,9 +58,11 @@ internal sealed class DirectoryReader(ConnectionDirectories directories, XenHost
         var removed = isOfEnded ? await directories.RemoveStaleAsync().ConfigureAwait(false) : [];
         var listed = await directories.ListAsync().ConfigureAwait(false);
         var found = await Task.WhenAll(listed.Select(directory => FindAsync(directory, ledger))).ConfigureAwait(false);
-        if (role == Role.Standby) return new Listed(role, removed, new([.. found], LedgerInput.Listed.NoneUnclaimed), []);
+        if (role == Role.Standby)
+            return new Listed(role, removed, new([.. found], LedgerInput.Listed.NoneUnclaimed), []);
 
-        var unclaimed = await FindUnclaimedAsync([.. listed.Select(directory => directory.Guest)]).ConfigureAwait(false);
+        var unclaimed =
+            await FindUnclaimedAsync([.. listed.Select(directory => directory.Guest)]).ConfigureAwait(false);
         var unfinished = ledger.PastErrors == PastErrors.Known ? [] : Loss.Unfinished(host.Intents);
         var losses = await Task.WhenAll(unfinished.Select(async loss => new LedgerInput.LossFound(
             loss, await directories.ReadVmAsync(loss.Guest).ConfigureAwait(false)))).ConfigureAwait(false);
@@ -75,9 +81,10 @@ internal sealed class DirectoryReader(ConnectionDirectories directories, XenHost
     private async Task<ImmutableDictionary<DeviceOfGuest, GuestLife>> FindUnclaimedAsync(HashSet<DomainId> connected)
     {
         var unclaimed = LedgerInput.Listed.NoneUnclaimed.ToBuilder();
-        foreach (var (guest, function) in host.DeviceRecords.Unopened.Where(record => !connected.Contains(record.Guest)))
+        foreach (var (guest, function) in host.DeviceRecords.Unopened.Where(one => !connected.Contains(one.Guest)))
         {
-            var runs = !await directories.IsIntroducedAsync(guest).ConfigureAwait(false) && host.Hypervisor.IsAlive(guest);
+            var runs = !await directories.IsIntroducedAsync(guest).ConfigureAwait(false)
+                && host.Hypervisor.IsAlive(guest);
             unclaimed[new DeviceOfGuest(guest, function)] = runs ? GuestLife.Running : GuestLife.Ended;
         }
         return unclaimed.ToImmutable();

@@ -7,16 +7,21 @@ namespace XenPciBack.Backend.Supervision;
 /// Who dies of what, in one place:
 /// <code>
 ///   one config access                      -> its request is answered with an error; the device goes on
-///   a guest breaks the protocol            -> that request is answered with an error, or its connection gets an error node and Closing
-///   a device is lost                       -> BackendSupervisor crashes its guest at once, then quarantines the device, then
-///     (an uncorrectable error, gone from      tells GuestActor, which serves nothing any more and releases the device; whichever
-///     the host, a recovery that failed)       step the daemon ends at, the next one does the rest (CrashSequence)
-///   DeviceActor or GuestActor: a bug       -> GuestActor ends          -> BackendSupervisor starts another one, which takes the guest up
-///                                             where it is; after MostFailures within FailureWindow the guest is left alone
-///   AerMonitor: a bug                      -> it ends                  -> BackendSupervisor starts another one; the feed tells that one
+///   a guest breaks the protocol            -> that request is answered with an error, or its connection gets an
+///                                             error node and Closing
+///   a device is lost                       -> BackendSupervisor crashes its guest at once, then quarantines the
+///     (an uncorrectable error, gone from      device, then tells GuestActor, which serves nothing any more and
+///     the host, a recovery that failed)       releases the device; whichever step the daemon ends at, the next one
+///                                             does the rest (CrashSequence)
+///   a device does not answer               -> its guest waits and no other; it is named after a second, and another
+///                                             thread leads the guest's event loop meanwhile
+///   DeviceActor or GuestActor: a bug       -> GuestActor ends; BackendSupervisor starts another one, which adopts
+///                                             the guest; after MostFailures within FailureWindow the guest is left
+///                                             alone
+///   AerMonitor: a bug                      -> it ends; BackendSupervisor starts another one, which the feed tells
 ///                                             what happened meanwhile
 ///   xenstore, the disk of the records      -> tried again; guests that are connected are served meanwhile
-///   the whole daemon                       -> the next one takes up every guest
+///   the whole daemon                       -> the next one adopts every guest
 /// </code>
 /// No other guest is touched by any of it. SupervisionTests tries each row in every state a guest can be in.
 /// </summary>

@@ -14,12 +14,14 @@ namespace XenPciBack.Backend.Supervision;
 /// <summary>
 /// What the supervisor knows of its guests and of their lost devices, and what follows from what happens:
 /// <code>
-///   directory listed --> served --actor finished--> removed        served --actor starts over--> served by another actor
+///   directory listed --> served --actor finished--> removed
+///   served --actor starts over--> served by another actor
 ///   served --actor failed--> served by another actor, or, after MostFailures within FailureWindow, left alone
 ///   device lost --> intent, crash, quarantine (CrashSequence) --on record--> actors told, error handled
 ///   record of a device without a guest --past errors known--> taken back
 /// </code>
-/// Each act that an error leads to is answered once it cannot be forgotten any more; when all are, the error is handled.
+/// Each act that an error leads to is answered once it cannot be forgotten any more; when all are, the error is
+/// handled.
 /// </summary>
 internal sealed record GuestLedger
 {
@@ -44,9 +46,7 @@ internal sealed record GuestLedger
 
     public PastErrors PastErrors { get; private init; }
 
-    // Errors of each function that were told, and the acts they have led to that have no answer yet.
-    private ImmutableDictionary<HostBdf, (int Errors, int Acts)> Unhandled { get; init; } =
-        ImmutableDictionary<HostBdf, (int Errors, int Acts)>.Empty;
+    private OpenErrors Open { get; init; } = OpenErrors.None;
 
     // Guests without a connection that run, as the log says already.
     private ImmutableHashSet<DomainId> Forgotten { get; init; } = [];
@@ -66,7 +66,7 @@ internal sealed record GuestLedger
         LossFound(var loss, var vm) => OnLossFound(loss, vm),
         ActorEnds(var directory, var stage, var fault) => OnActorEnds(directory, stage, fault),
         ActorEnded(var directory, var at) => OnActorEnded(directory, at),
-        ErrorMet(var source, var acts) => (OnErrorMet(source, acts), Nothing),
+        ErrorMet(var source, var acts) => (this with { Open = Open.Add(source, acts) }, Nothing),
         DeviceError(var act, var at, var origin) => OnError(act, at, origin),
         DeviceLost(var device, var reason, var at, var origin) => OnLost(device, reason, source: null, at, origin),
         ErrorSettled(var device) => OnErrorSettled(device),
@@ -150,12 +150,6 @@ internal sealed record GuestLedger
 
     // ---- Errors of devices ------------------------------------------------------------------------------------------
 
-    private GuestLedger OnErrorMet(HostBdf source, int acts)
-    {
-        var (errors, open) = Unhandled.GetValueOrDefault(source);
-        return this with { Unhandled = Unhandled.SetItem(source, (errors + 1, open + acts)) };
-    }
-
     private static Result CountAnswers(Result decided)
     {
         var (next, effects) = (decided.Next, ImmutableArray.CreateBuilder<LedgerEffect>());
@@ -166,13 +160,9 @@ internal sealed record GuestLedger
                 effects.Add(effect);
                 continue;
             }
-            var (errors, open) = next.Unhandled[source];
-            var isLast = open == 1;
-            next = next with
-            {
-                Unhandled = isLast ? next.Unhandled.Remove(source) : next.Unhandled.SetItem(source, (errors, open - 1)),
-            };
-            if (isLast) effects.Add(new ErrorsHandled(source, errors));
+            (var open, var handled) = next.Open.Answer(source);
+            next = next with { Open = open };
+            if (handled > 0) effects.Add(new ErrorsHandled(source, handled));
         }
         return (next, effects.ToImmutable());
     }
@@ -190,7 +180,8 @@ internal sealed record GuestLedger
         if (act.Response == AerResponse.Kill || !LostOf(act.Guest).IsEmpty)
             return OnLost(device, act.Error, act.Source, at, origin);
         if (act.Response == AerResponse.Detach)
-            return OnLost(device, act.Error, act.Source, at, origin, Remedy.Quarantine, Awaited.Quarantine | Awaited.Detach);
+            return OnLost(
+                device, act.Error, act.Source, at, origin, Remedy.Quarantine, Awaited.Quarantine | Awaited.Detach);
         // More of what the guest's actor is at already: a storm is one message.
         var before = guests[0].Unsettled.GetValueOrDefault(act.Device);
         if (before is not null && before.Severity >= act.Severity) return (this, Answer(act.Source));
@@ -206,13 +197,15 @@ internal sealed record GuestLedger
             : (this, Answer(source));
 
     private Result OnLost(
-        DeviceOfGuest device, string reason, HostBdf? source, DateTimeOffset at, string origin, Remedy remedy, Awaited awaits,
+        DeviceOfGuest device, string reason, HostBdf? source, DateTimeOffset at, string origin, Remedy remedy,
+            Awaited awaits,
         string? vm = null)
     {
         var endsGuest = remedy != Remedy.Quarantine;
         var before = Lost.GetValueOrDefault(device);
         if (before is not null && (before.EndsGuest || !endsGuest)) return OnLostAgain(device, before, source);
-        ImmutableArray<HostBdf> sources = [.. before?.Sources ?? [], .. SourcesOf(device), .. source is { } one ? [one] : Array.Empty<HostBdf>()];
+        ImmutableArray<HostBdf> sources =
+            [.. before?.Sources ?? [], .. SourcesOf(device), .. source is { } one ? [one] : Array.Empty<HostBdf>()];
         var loss = new Loss(device.Guest, vm, device.Device, at, reason);
         var lost = new LostDevice(endsGuest, awaits, sources, Text(loss));
         var next = (this with { Lost = Lost.SetItem(device, lost) }).WithoutError(device);
@@ -240,9 +233,11 @@ internal sealed record GuestLedger
     {
         var device = new DeviceOfGuest(loss.Guest, loss.Device);
         var isOfGuest = loss.IsOf(vm);
-        var next = this with { Lost = Lost.SetItem(device, new LostDevice(isOfGuest, Awaited.Quarantine, [], Text(loss))) };
+        var next =
+            this with { Lost = Lost.SetItem(device, new LostDevice(isOfGuest, Awaited.Quarantine, [], Text(loss))) };
         var attempt = new Try(
-            loss, isOfGuest ? Remedy.Crash : Remedy.Intend, "an earlier daemon: put on record what was to be done about the loss");
+            loss, isOfGuest ? Remedy.Crash : Remedy.Intend,
+            "an earlier daemon: put on record what was to be done about the loss");
         return (next, [new Hold(loss.Quarantined), attempt]);
     }
 
@@ -260,7 +255,8 @@ internal sealed record GuestLedger
             return (this, [said, new TryLater(attempt with { Remedy = remedy, Number = attempt.Number + 1 })]);
         }
         // A detach was under way when the device was lost for good; the guest is still to be crashed.
-        if (attempt.Remedy == Remedy.Quarantine && Lost.GetValueOrDefault(device) is { EndsGuest: true }) return (this, [said]);
+        if (attempt.Remedy == Remedy.Quarantine && Lost.GetValueOrDefault(device) is { EndsGuest: true })
+            return (this, [said]);
         return OnDone(device, Awaited.Quarantine, said);
     }
 
@@ -282,8 +278,8 @@ internal sealed record GuestLedger
     // ---- Devices without a guest ------------------------------------------------------------------------------------
 
     /// <summary>
-    /// Not before the errors are known that happened while no daemon ran, for the device may be lost, and then its quarantine
-    /// comes first.
+    /// Not before the errors are known that happened while no daemon ran, for the device may be lost, and then its
+    /// quarantine comes first.
     /// </summary>
     private static Result TakeBackUnclaimed(GuestLedger ledger)
     {

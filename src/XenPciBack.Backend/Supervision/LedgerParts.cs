@@ -37,7 +37,8 @@ internal enum GuestStage
     /// <summary>Its actor ends, because what it has read is not so any more; another one reads it again.</summary>
     StartingOver,
 
-    /// <summary>It is the kernel's, or its actors failed: not touched until the toolstack has removed the directory.</summary>
+    /// <summary>It is the kernel's, or its actors failed: not touched until the toolstack has removed the
+    /// directory.</summary>
     LeftAlone,
 }
 
@@ -67,6 +68,34 @@ internal enum Remedy
 
     /// <summary>It goes into quarantine, and its guest is left as it is.</summary>
     Quarantine,
+}
+
+/// <summary>
+/// Errors of each function that were told, and the acts that they have led to and that have no answer yet.
+/// </summary>
+internal sealed record OpenErrors
+{
+    public static readonly OpenErrors None = new();
+
+    private ImmutableDictionary<HostBdf, (int Errors, int Acts)> Of { get; init; } =
+        ImmutableDictionary<HostBdf, (int Errors, int Acts)>.Empty;
+
+    /// <summary>One more error of a function, which leads to so many acts.</summary>
+    public OpenErrors Add(HostBdf source, int acts)
+    {
+        var (errors, open) = Of.GetValueOrDefault(source);
+        return this with { Of = Of.SetItem(source, (errors + 1, open + acts)) };
+    }
+
+    /// <summary>One act has its answer.</summary>
+    /// <returns>With the number of errors that are handled now: 0 as long as an act has no answer.</returns>
+    public (OpenErrors Next, int Handled) Answer(HostBdf source)
+    {
+        var (errors, open) = Of[source];
+        return open == 1
+            ? (this with { Of = Of.Remove(source) }, errors)
+            : (this with { Of = Of.SetItem(source, (errors, open - 1)) }, 0);
+    }
 }
 
 internal enum DirectoryOwner
@@ -133,7 +162,8 @@ internal abstract record LedgerInput
     public sealed record DeviceError(AerMonitor.Act Act, DateTimeOffset At, string Origin) : LedgerInput;
 
     /// <summary>A guest's actor says that a device cannot be used any more.</summary>
-    public sealed record DeviceLost(DeviceOfGuest Device, string Reason, DateTimeOffset At, string Origin) : LedgerInput;
+    public sealed record DeviceLost(DeviceOfGuest Device, string Reason, DateTimeOffset At, string Origin)
+        : LedgerInput;
 
     /// <summary>What the guest's actor was told of the device needs nothing more.</summary>
     public sealed record ErrorSettled(DeviceOfGuest Device) : LedgerInput;
@@ -164,7 +194,8 @@ internal abstract record LedgerEffect
 
     /// <summary>Starts the actor of a guest.</summary>
     public sealed record Serve(
-        BackendDirectory Directory, ImmutableHashSet<HostBdf> Lost, ImmutableArray<AerMonitor.Act> Errors) : LedgerEffect;
+        BackendDirectory Directory, ImmutableHashSet<HostBdf> Lost, ImmutableArray<AerMonitor.Act> Errors)
+        : LedgerEffect;
 
     public sealed record TellError(BackendDirectory Directory, AerMonitor.Act Act) : LedgerEffect;
 

@@ -5,10 +5,11 @@ using XenPciBack.Protocol;
 
 namespace XenPciBack.Backend.Supervision;
 
-/// <summary>A device of a guest is lost. Kept below /run until the guest is crashed and the device in quarantine.</summary>
+/// <summary>A device of a guest is lost. Kept below /run until the guest is crashed and the device in
+/// quarantine.</summary>
 /// <param name="Vm">
-/// What xenstore's <c>vm</c> of the domain says, which names the guest by its UUID: a domain id is used again, and the next
-/// domain with that id must not be crashed. null: the toolstack writes no such node.
+/// What xenstore's <c>vm</c> of the domain says, which names the guest by its UUID: a domain id is used again, and the
+/// next domain with that id must not be crashed. null: the toolstack writes no such node.
 /// </param>
 internal sealed record Loss(DomainId Guest, string? Vm, HostBdf Device, DateTimeOffset Since, string Reason)
 {
@@ -25,7 +26,8 @@ internal sealed record Loss(DomainId Guest, string? Vm, HostBdf Device, DateTime
         [.. intents.Names.Select(name => Parse(name, intents.Read(name))).OfType<Loss>()];
 
     /// <summary>Whether the guest is the domain that has its id now.</summary>
-    /// <param name="vm">The domain's <c>vm</c>; null: xenstored has no such domain, so that no other can have the id.</param>
+    /// <param name="vm">The domain's <c>vm</c>; null: xenstored has no such domain, so that no other can have the
+    /// id.</param>
     public bool IsOf(string? vm) => vm is null || vm == Vm;
 
     public string ToText() => JsonSerializer.Serialize(new Entry(Vm, Since, Reason));

@@ -99,12 +99,14 @@ internal sealed class SupervisorReport(IActorContext supervisor)
 
     private void Gone(DomainId guest, Role role, int left)
     {
-        if (role == Role.Serving) _log.As(LogEvents.GuestGone).About(guest).Info("The guest is gone; {Guests} left", left);
+        if (role == Role.Serving)
+            _log.As(LogEvents.GuestGone).About(guest).Info("The guest is gone; {Guests} left", left);
         _events.Publish(new BackendEvents.GuestGone(guest));
     }
 
     public void MonitorReplaced(IActorRef monitor, string fault) => _events.Publish(new BackendEvents.ActorReplaced(
-        nameof(AerMonitor), null, fault, [$"{PathOf(monitor)} {nameof(AerMonitor)}: fails, {fault}", Did("starts another one")]));
+        nameof(AerMonitor), null, fault,
+        [$"{PathOf(monitor)} {nameof(AerMonitor)}: fails, {fault}", Did("starts another one")]));
 
     // ---- Errors of devices ------------------------------------------------------------------------------------------
 
@@ -122,7 +124,8 @@ internal sealed class SupervisorReport(IActorContext supervisor)
                     fault, loss.Reason);
         var done = fault is null
             ? string.Create(
-                CultureInfo.InvariantCulture, $"crashed the guest through the hypervisor in {took.TotalMilliseconds:0.0} ms")
+                CultureInfo.InvariantCulture,
+                $"crashed the guest through the hypervisor in {took.TotalMilliseconds:0.0} ms")
             : $"could not crash the guest: {fault}";
         _events.Publish(new BackendEvents.GuestKilled(loss.Guest, loss.Device, loss.Reason)
         {
@@ -130,7 +133,8 @@ internal sealed class SupervisorReport(IActorContext supervisor)
         });
     }
 
-    public void IntentFailed(CrashSequence.IntentFailed failed) => _log.About(failed.Loss.Guest).About(failed.Loss.Device)
+    public void IntentFailed(CrashSequence.IntentFailed failed) =>
+        _log.About(failed.Loss.Guest).About(failed.Loss.Device)
         .Warning("What is to be done about the lost device cannot be {What}: {Fault}", failed.What, failed.Fault);
 
     /// <param name="tries">How often it was tried.</param>
@@ -138,14 +142,16 @@ internal sealed class SupervisorReport(IActorContext supervisor)
     {
         var log = _log.As(LogEvents.DeviceQuarantined).About(device);
         if (fault is null)
-            log.Warning("The device is in quarantine; no guest gets it until: xenpciback quarantine clear {Bdf}", device);
+            log.Warning(
+                "The device is in quarantine; no guest gets it until: xenpciback quarantine clear {Bdf}", device);
         else if (tries == 1)
             log.Error("The device is in quarantine for as long as this daemon runs: "
                 + "that cannot be put on record, trying on: {Fault}", fault);
     }
 
     public void LossNotSaid(DomainId guest, TimeSpan pause, string fault) => _log.About(guest).Warning(
-        "The loss of a device cannot be written to xenstore, trying again in {Pause} s: {Fault}", pause.TotalSeconds, fault);
+        "The loss of a device cannot be written to xenstore, trying again in {Pause} s: {Fault}", pause.TotalSeconds,
+            fault);
 
     private void Detached(DeviceOfGuest device, string? fault)
     {
@@ -156,7 +162,8 @@ internal sealed class SupervisorReport(IActorContext supervisor)
 
     // ---- Devices without a guest ------------------------------------------------------------------------------------
 
-    private void Forgotten(DeviceOfGuest device) => _log.As(LogEvents.GuestForgotten).About(device.Guest).About(device.Device)
+    private void Forgotten(DeviceOfGuest device) =>
+        _log.As(LogEvents.GuestForgotten).About(device.Guest).About(device.Device)
         .Error("The guest still runs and has the device, but xenstored does not know it any more: "
             + "it cannot be served, and keeps its devices until it ends");
 

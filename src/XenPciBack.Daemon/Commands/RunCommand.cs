@@ -99,17 +99,19 @@ internal static class RunCommand
 
     /// <summary>Every port is free and every page unmapped, or this process is no more.</summary>
     /// <param name="serving">The lock of the daemon that serves.</param>
-    private static async Task LetGoAsync(IActorRef supervisor, XenHost host, DaemonSettings settings, IDisposable serving)
+    private static async Task LetGoAsync(
+        IActorRef supervisor, XenHost host, DaemonSettings settings, IDisposable serving)
     {
         var stopping = supervisor.GracefulStop(StopPatience);
         await ((Task)stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (!stopping.IsCompletedSuccessfully)
         {
-            Log.Warning("A device has not answered within {Patience} s; ending at once, so that nothing of this process reaches "
+            Log.Warning(
+                "A device has not answered within {Patience} s; ending at once, so that nothing of this process reaches "
                 + "a guest any more", StopPatience.TotalSeconds);
             await Log.CloseAndFlushAsync();
-            // The kernel keeps what is open for a thread that is inside a device access. All guests but that device's have
-            // been released; the lock would keep the next daemon from serving them until the access returns.
+            // The kernel keeps what is open for a thread that is inside a device access. All guests but that device's
+            // have been released; the lock would keep the next daemon from serving them until the access returns.
             serving.Dispose();
             Process.GetCurrentProcess().Kill();
         }

@@ -92,7 +92,8 @@ internal static class StatusCommand
     [
         device.Device.ToString(), device.Virtual.ToString(), string.Create(CultureInfo.InvariantCulture, $"{device.VendorId:x4}:{device.DeviceId:x4}"),
         string.Create(CultureInfo.InvariantCulture,
-            $"{device.Interrupts}{(device.Vectors > 0 ? $", {device.Vectors}" : "")}{(device.IsRecovering ? ", recovering" : "")}")
+            $"{device.Interrupts}{(device.Vectors > 0 ? $", {device.Vectors}" : "")}")
+            + (device.IsRecovering ? ", recovering" : "")
             + (device.UnansweredSeconds is { } seconds ? $", no answer for {Math.Round(seconds)} s" : ""),
     ];
 

@@ -40,7 +40,8 @@ internal sealed record DeviceOfGuest(string Guest, HostBdf Device);
 /// <param name="Status">Of the host, with what was asked for.</param>
 internal sealed record ControlAnswer(
     string? Error = null, TracedDevice? Device = null, TraceLine? Operation = null, IReadOnlyList<QuarantinedDevice>? Quarantined = null, string? Injected = null,
-    int? HandsOverTo = null, IReadOnlyList<string>? Drained = null, HostStatus? Status = null, Incident? Incident = null,
+    int? HandsOverTo = null, IReadOnlyList<string>? Drained = null, HostStatus? Status = null,
+    Incident? Incident = null,
     ConfigView? ConfigView = null, bool? IsTracing = null);
 
 /// <summary>A device of a guest, as it was then.</summary>

@@ -28,7 +28,8 @@ internal static class Version1
         int Domain, string? Name, string? State, string? Topology, DateTimeOffset Since, DeviceText[]? Devices, OperationText[]? Operations, double Rate, LatencyText? Latency);
 
     public sealed record DeviceText(
-        string? Device, string? Virtual, ushort VendorId, ushort DeviceId, uint ClassCode, string? Interrupts, int Vectors,
+        string? Device, string? Virtual, ushort VendorId, ushort DeviceId, uint ClassCode, string? Interrupts,
+        int Vectors,
         bool IsRecovering, double? UnansweredSeconds);
 
     public sealed record OperationText(string? Operation, string? Result, long Count);

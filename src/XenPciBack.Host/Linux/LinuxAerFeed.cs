@@ -222,7 +222,8 @@ internal sealed class LinuxAerFeed(IRecords records, string root = "/") : IAerFe
             _tell(new AerReport.Met(error));
         }
 
-        // Not while a rise of the counters waits for the trace; a device that reports errors all the time does not hold it up.
+        // Not while a rise of the counters waits for the trace; a device that reports errors all the time does not hold
+        // it up.
         private void TellPastErrorsTold()
         {
             if (_pastErrorsTold || (_watched.Any(_merge.Awaits) && Now < LongestFirstLook)) return;

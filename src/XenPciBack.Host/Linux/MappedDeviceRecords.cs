@@ -14,7 +14,8 @@ internal sealed class MappedDeviceRecords(string directory) : IDeviceRecords
 {
     private readonly ConcurrentDictionary<(DomainId, HostBdf), bool> _open = new();
 
-    public IReadOnlyList<(DomainId Guest, HostBdf Function)> Unopened => [.. All.Where(record => !_open.ContainsKey(record))];
+    public IReadOnlyList<(DomainId Guest, HostBdf Function)> Unopened =>
+        [.. All.Where(record => !_open.ContainsKey(record))];
 
     public IReadOnlyList<(DomainId Guest, HostBdf Function)> All
     {
@@ -23,7 +24,8 @@ internal sealed class MappedDeviceRecords(string directory) : IDeviceRecords
             var found = new List<(DomainId, HostBdf)>();
             if (!Directory.Exists(directory)) return found;
             foreach (var path in Directory.EnumerateFiles(directory))
-                if (Path.GetFileName(path).Split('-') is [var domain, var bdf] && DomainId.TryParse(domain, out var guest) && HostBdf.TryParse(bdf, out var function))
+                if (Path.GetFileName(path).Split('-') is [var domain, var bdf]
+                    && DomainId.TryParse(domain, out var guest) && HostBdf.TryParse(bdf, out var function))
                     found.Add((guest, function));
             return found;
         }

@@ -287,7 +287,8 @@ internal static class FaultyPorts
         }
     }
 
-    private sealed class Records(IRecords records, DaemonProcess process, FaultPoint reading, FaultPoint writing) : IRecords
+    private sealed class Records(IRecords records, DaemonProcess process, FaultPoint reading, FaultPoint writing)
+        : IRecords
     {
         public IReadOnlyList<string> Names => records.Names;
 
@@ -312,7 +313,8 @@ internal static class FaultyPorts
         private void Meet(FaultPoint point, string name, string what)
         {
             // BDF, or domain id and BDF.
-            var guest = name.Split('-') is [var id, _] && DomainId.TryParse(id, out var domain) ? domain : (DomainId?)null;
+            var guest = name.Split('-') is [var id, _] && DomainId.TryParse(id, out var domain) ? domain
+                : (DomainId?)null;
             var device = HostBdf.TryParse(name[(name.IndexOf('-') + 1)..], out var bdf) ? bdf : (HostBdf?)null;
             if (process.Meet(point, guest, device) is not 0 and var errno)
                 throw new IOException($"record {name} cannot be {what}: {Errnos.Name(errno)}");

@@ -81,7 +81,8 @@ public sealed class SimulatedAerFeed
         {
             lock (host._lock)
             {
-                var handled = host._kept.Where(report => _told.Contains(report) && ((AerReport.Met)report).Error.Device == device)
+                var handled =
+                    host._kept.Where(report => _told.Contains(report) && ((AerReport.Met)report).Error.Device == device)
                     .Take(errors).ToHashSet(ReferenceEqualityComparer.Instance);
                 host._kept.RemoveAll(handled.Contains);
                 _told.RemoveWhere(handled.Contains);
