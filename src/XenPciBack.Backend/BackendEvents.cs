@@ -56,7 +56,7 @@ public static class BackendEvents
         /// <summary>Why it could not be crashed after all, so that it goes on without the device; null: it was.</summary>
         public string? Fault { get; init; }
 
-        /// <summary>From the actor of the device to the one that has decided, what each of them did.</summary>
+        /// <summary>From the actor that was told of the loss to the one that has decided, what each of them did.</summary>
         public ImmutableArray<string> Path { get; init; } = [];
     }
 

@@ -40,7 +40,7 @@ public sealed partial class DemoFleetTests(Browser browser, ITestOutputHelper ou
             await Expect(Page.Locator(".row.guest .badge.bad")).ToHaveCountAsync(1);
             await Killed.ClickAsync();
             await Expect(Page.GetByRole(AriaRole.List, new() { Name = "How it went up the supervision" }).GetByRole(AriaRole.Listitem))
-                .ToContainTextAsync(["DeviceActor", "GuestActor", "BackendSupervisor"]);
+                .ToContainTextAsync(["AerMonitor", "BackendSupervisor"]);
             await ShootAsync("demo-killed");
 
             using (var third = Process.GetProcessById(hosts[2].Process)) third.Kill();
